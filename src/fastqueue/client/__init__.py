@@ -1,0 +1,1 @@
+"""The process that submits tasks and awaits results."""

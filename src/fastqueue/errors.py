@@ -1,0 +1,146 @@
+"""Own every error that fastqueue raises to its users: one tree, one root.
+
+    FastQueueError
+    ├── ConfigurationError (ValueError)     a setting, an address or an option is wrong
+    ├── SerializationError (TypeError)      a value can't be encoded or decoded
+    ├── PayloadTooLarge (ValueError)        the arguments or the result are over the limit
+    ├── TaskImportError                     a task module doesn't import
+    ├── TaskNameConflict (ValueError)       two functions claim one task name
+    ├── ClientStateError (RuntimeError)     the client isn't started, is stopped, or is used from another loop
+    ├── ControlPlaneUnavailable (ConnectionError)   no control plane answered in time
+    ├── TaskTimeout (TimeoutError)          the task wasn't finished in time; it goes on
+    ├── SubmissionRefused                   the control plane said no, and why
+    │   └── Overloaded                      ... because a bound is reached: try again later
+    ├── ProtocolError                       a peer spoke something else, or another version
+    ├── PatternError                        an NNG socket couldn't do what was asked
+    │   ├── PatternClosed                   ... because it is closed
+    │   └── PatternTimeout (TimeoutError)   ... in the time it was given
+    └── StoreError                          the store can't be used
+        ├── StoreLocked                     another control plane holds it
+        ├── StoreCorrupt                    it is damaged: refused, never recreated
+        ├── StoreTooNew                     a newer fastqueue wrote it
+        └── StoreFull                       there is no room left
+
+A failure of a *task* is never an exception here: it is a `TaskResult` whose status is `failure`.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClientStateError",
+    "ConfigurationError",
+    "ControlPlaneUnavailable",
+    "FastQueueError",
+    "Overloaded",
+    "PatternClosed",
+    "PatternError",
+    "PatternTimeout",
+    "PayloadTooLarge",
+    "ProtocolError",
+    "SerializationError",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
+    "StoreLocked",
+    "StoreTooNew",
+    "SubmissionRefused",
+    "TaskImportError",
+    "TaskNameConflict",
+    "TaskTimeout",
+]
+
+
+class FastQueueError(Exception):
+    """Be the root of every error fastqueue raises."""
+
+
+class ConfigurationError(FastQueueError, ValueError):
+    """Say which setting is wrong, what it was, and what it may be."""
+
+
+class SerializationError(FastQueueError, TypeError):
+    """Name the argument, or the place in the result, that can't be encoded or decoded."""
+
+
+class PayloadTooLarge(FastQueueError, ValueError):  # noqa: N818 - reads as what happened
+    """Say how large the arguments or the result were, and what the limit is."""
+
+
+class TaskImportError(FastQueueError):
+    """Name the task module that couldn't be imported; the cause is chained."""
+
+
+class TaskNameConflict(FastQueueError, ValueError):  # noqa: N818 - reads as what happened
+    """Name the task name that two functions claim, and both functions."""
+
+
+class ClientStateError(FastQueueError, RuntimeError):
+    """Say what the client's state is, and which call brings it into the needed one."""
+
+
+class ControlPlaneUnavailable(FastQueueError, ConnectionError):  # noqa: N818
+    """Say which address was tried, and for how long."""
+
+
+class TaskTimeout(FastQueueError, TimeoutError):  # noqa: N818 - reads as what happened
+    """Name the task that wasn't finished in time; the task itself goes on.
+
+    Attributes:
+        task_id: the task; its result can still be queried under it.
+    """
+
+    def __init__(self, message: str, *, task_id: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+
+
+class SubmissionRefused(FastQueueError):  # noqa: N818 - reads as what happened
+    """Say why the control plane didn't take a submission; it isn't stored."""
+
+
+class Overloaded(SubmissionRefused):
+    """Say which bound is reached.
+
+    Attributes:
+        retry_after_s: how many seconds to wait before trying again.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ProtocolError(FastQueueError):
+    """Say what a peer sent that can't be understood, or which protocol version it speaks."""
+
+
+class PatternError(FastQueueError):
+    """Name the NNG address and what couldn't be done there."""
+
+
+class PatternClosed(PatternError):  # noqa: N818 - reads as what happened
+    """Name the NNG address whose socket is closed."""
+
+
+class PatternTimeout(PatternError, TimeoutError):  # noqa: N818 - reads as what happened
+    """Name the NNG address, what was waited for, and for how long."""
+
+
+class StoreError(FastQueueError):
+    """Name the store's file, what failed, and what to do."""
+
+
+class StoreLocked(StoreError):  # noqa: N818 - reads as what happened
+    """Name the data directory that another control plane holds."""
+
+
+class StoreCorrupt(StoreError):  # noqa: N818 - reads as what happened
+    """Name the damaged file; it is left as it was found."""
+
+
+class StoreTooNew(StoreError):  # noqa: N818 - reads as what happened
+    """Name both schema versions: the file's and the newest this program knows."""
+
+
+class StoreFull(StoreError):  # noqa: N818 - reads as what happened
+    """Say that nothing more can be written until there is room."""

@@ -1,0 +1,1 @@
+"""The NNG patterns; the only package that imports the NNG binding."""

@@ -1,0 +1,1 @@
+"""The wire messages between processes and their framing."""

@@ -1,0 +1,1 @@
+"""Where what is durable lives, behind one protocol."""

@@ -1,0 +1,135 @@
+"""Own the values every part of fastqueue speaks in: priority, status, result.
+
+Imported by everything; imports nothing of fastqueue but the errors.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["Cancellation", "TaskPriority", "TaskResult", "TaskStatus"]
+
+
+class _StrEnum(enum.StrEnum):
+    """Compare and print as the plain string, so `status == "success"` holds."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
+
+class TaskPriority(_StrEnum):
+    """Order queued tasks: strictly CRITICAL, HIGH, NORMAL, LOW; first in, first out within one."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for CRITICAL to 3 for LOW: the smaller rank runs first."""
+        return _RANKS[self]
+
+    @classmethod
+    def parse(cls, value: TaskPriority | str) -> TaskPriority:
+        """Return the priority that `value` is or names, in any letter case.
+
+        Raises:
+            ValueError: it is none of the four; the message lists them.
+        """
+        if type(value) is cls:
+            return value
+        if isinstance(value, str):
+            try:
+                return cls(value.strip().lower())
+            except ValueError:
+                pass
+        allowed = ", ".join(repr(p.value) for p in cls)
+        raise ValueError(f"priority {value!r} is none of {allowed} (or a TaskPriority)")
+
+    @classmethod
+    def of_rank(cls, rank: int) -> TaskPriority:
+        """Return the priority with this rank (0 to 3)."""
+        return _BY_RANK[rank]
+
+
+_BY_RANK = (TaskPriority.CRITICAL, TaskPriority.HIGH, TaskPriority.NORMAL, TaskPriority.LOW)
+_RANKS = {priority: rank for rank, priority in enumerate(_BY_RANK)}
+
+
+class TaskStatus(_StrEnum):
+    """Say where a task is in its life.
+
+    `pending` is known to the client alone: submitted, not yet acknowledged.
+    """
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Say whether the task is over: it has its one result and never changes again."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """Tell what is known of one task: its status, and once it is terminal its outcome.
+
+    Always truthy: `None` in place of a result only means unknown or expired.
+
+    Attributes:
+        task_id: the id under which the task was submitted.
+        status: where the task is in its life.
+        result: what the task function returned; `None` until `success`.
+        error: on `failure` the exception's type and message (`ValueError: boom`).
+        started_at: when the last attempt started; aware, UTC.
+        completed_at: when the task became terminal; aware, UTC.
+        name: the task definition's name.
+        attempt: the number of the last attempt; 1 is the first, 0 means not started.
+        traceback: on `failure` of the task's own code, its traceback.
+        worker_id: the subworker that ran the last attempt.
+    """
+
+    task_id: str
+    status: TaskStatus
+    result: Any = None
+    error: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    name: str = ""
+    attempt: int = 0
+    traceback: str | None = field(default=None, repr=False)
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """Tell what came of asking to cancel a task; truthy if it is cancelled.
+
+    Attributes:
+        task_id: the task that was to be cancelled.
+        cancelled: whether the task is cancelled: it will not run.
+        status: the task's status after the call; `None` if the id is unknown or expired.
+    """
+
+    task_id: str
+    cancelled: bool
+    status: TaskStatus | None
+
+    def __bool__(self) -> bool:
+        return self.cancelled
