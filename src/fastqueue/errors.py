@@ -6,7 +6,7 @@
     ├── PayloadTooLarge (ValueError)        the arguments or the result are over the limit
     ├── TaskImportError                     a task module doesn't import
     ├── TaskNameConflict (ValueError)       two functions claim one task name
-    ├── ClientStateError (RuntimeError)     the client isn't started, is stopped, or is used from another loop
+    ├── ClientStateError (RuntimeError)     the client isn't started, is stopped, or has another loop
     ├── ControlPlaneUnavailable (ConnectionError)   no control plane answered in time
     ├── TaskTimeout (TimeoutError)          the task wasn't finished in time; it goes on
     ├── SubmissionRefused                   the control plane said no, and why

@@ -1,0 +1,156 @@
+"""Own the changes: what the store must make durable before any effect is released.
+
+Each carries many tasks. `LAZY` changes may wait for the next commit that happens anyway: losing
+one costs a task a second run or a result its place in the LRU order, never a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastqueue.core.records import NewTask, PendingCallback, Result
+
+__all__ = [
+    "LAZY",
+    "CallbacksAdded",
+    "CallbacksRemoved",
+    "Change",
+    "LaneAdded",
+    "LanesRemoved",
+    "LeasesAdded",
+    "LeasesEnded",
+    "LeasesLost",
+    "NamesOffered",
+    "ResultsAccessed",
+    "ResultsEvicted",
+    "TasksAdded",
+    "TasksFinished",
+    "TombstonesTrimmed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneAdded:
+    """A lane exists from now on."""
+
+    lane_id: int
+    queue: str
+    rank: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LanesRemoved:
+    """Lanes that have no task left are forgotten."""
+
+    lane_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksAdded:
+    """Tasks were accepted under these keys, from one client."""
+
+    keys: Sequence[int]
+    tasks: Sequence[NewTask]
+    client: str
+    submitted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesAdded:
+    """Tasks were leased: rows of (key, token, worker instance)."""
+
+    rows: Sequence[tuple[int, int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesEnded:
+    """Leases were given back: the tasks are as if never leased."""
+
+    keys: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesLost:
+    """Leases ended with their subworker: rows of (attempts spent, crashes, key).
+
+    Durable before the task is leased again, so that the dead lease can never be adopted.
+    """
+
+    rows: Sequence[tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksFinished:
+    """Tasks became terminal.
+
+    `keys` and `results` run in parallel; the first result's place in the access order is
+    `accessed`, the next one's `accessed + 1`, and so on.
+    """
+
+    keys: Sequence[int]
+    results: Sequence[Result]
+    accessed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsAccessed:
+    """Results were read: rows of (place in the access order, task id)."""
+
+    rows: Sequence[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsEvicted:
+    """Results are dropped; their ids become tombstones."""
+
+    task_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TombstonesTrimmed:
+    """The oldest tombstones are dropped, so many."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbacksAdded:
+    """Callbacks are owed, from the number `first` on."""
+
+    first: int
+    callbacks: Sequence[PendingCallback]
+
+
+@dataclass(frozen=True, slots=True)
+class CallbacksRemoved:
+    """Callbacks are delivered or given up."""
+
+    numbers: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NamesOffered:
+    """Task names were offered by a subworker for the first time."""
+
+    names: Sequence[str]
+
+
+Change = (
+    LaneAdded
+    | LanesRemoved
+    | TasksAdded
+    | LeasesAdded
+    | LeasesEnded
+    | LeasesLost
+    | TasksFinished
+    | ResultsAccessed
+    | ResultsEvicted
+    | TombstonesTrimmed
+    | CallbacksAdded
+    | CallbacksRemoved
+    | NamesOffered
+)
+
+LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered)

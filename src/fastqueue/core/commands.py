@@ -1,0 +1,179 @@
+"""Own the commands: what happened, told to the core by the engine.
+
+Ids, times and what only the store knows arrive inside a command; the core asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from fastqueue.core.records import Callback, HeldLease, NewTask, Outcome, Refused
+
+__all__ = [
+    "CallbacksSent",
+    "Cancel",
+    "ClientReady",
+    "Command",
+    "GiveBack",
+    "Loaded",
+    "Query",
+    "Report",
+    "SessionLost",
+    "SetCapacity",
+    "StoredTask",
+    "Submit",
+    "Tick",
+    "Watch",
+    "WorkerReady",
+]
+
+
+class StoredTask(Struct, frozen=True, gc=False):
+    """Carry a live task as the store has it, into the core's window.
+
+    `lease_token` and `lease_worker` are set if a lease of it is stored.
+    """
+
+    key: int
+    task_id: str
+    client: str
+    attempt: int
+    crashes: int
+    format: int
+    submitted_at: float
+    callback: Callback | None = None
+    lease_token: int = 0
+    lease_worker: str = ""
+
+
+class ClientReady(Struct, frozen=True, gc=False):
+    """A client's session has begun."""
+
+    session: int
+    instance: str
+
+
+class WorkerReady(Struct, frozen=True, gc=False):
+    """A subworker's session has begun: what it offers, and which leases it still holds."""
+
+    session: int
+    instance: str
+    worker_id: str
+    names: frozenset[str]
+    capacity: int
+    held: Sequence[HeldLease] = ()
+    stored: Mapping[str, StoredTask] = {}
+
+
+class SessionLost(Struct, frozen=True, gc=False):
+    """A session's connection has ended."""
+
+    session: int
+
+
+class Submit(Struct, frozen=True, gc=False):
+    """A client submitted tasks.
+
+    `seen` are the ids among them that the store already knows in any state; `refused` are those
+    that the server turned down before they came here.
+    """
+
+    session: int
+    request: int
+    client: str
+    submitted_at: float
+    tasks: Sequence[NewTask]
+    seen: frozenset[str] = frozenset()
+    refused: Sequence[Refused] = ()
+
+
+class Report(Struct, frozen=True, gc=False):
+    """A subworker reported outcomes; `sequence` is what it wants acknowledged."""
+
+    session: int
+    sequence: int
+    outcomes: Sequence[Outcome]
+
+
+class GiveBack(Struct, frozen=True, gc=False):
+    """A subworker gives leases back that it hasn't started."""
+
+    session: int
+    leases: Sequence[HeldLease]
+
+
+class SetCapacity(Struct, frozen=True, gc=False):
+    """A subworker says how many leases it wants to hold at once from now on."""
+
+    session: int
+    capacity: int
+
+
+class Cancel(Struct, frozen=True, gc=False):
+    """A client wants tasks cancelled; `stored` are the live ones the core doesn't hold."""
+
+    session: int
+    request: int
+    task_ids: Sequence[str]
+    at: float
+    stored: Mapping[str, StoredTask] = {}
+
+
+class Query(Struct, frozen=True, gc=False):
+    """A client asks what is known of tasks."""
+
+    session: int
+    request: int
+    task_ids: Sequence[str]
+
+
+class Watch(Struct, frozen=True, gc=False):
+    """A client wants the results of tasks pushed to it; `stored` as in `Cancel`."""
+
+    session: int
+    request: int
+    task_ids: Sequence[str]
+    stored: Mapping[str, StoredTask] = {}
+
+
+class Loaded(Struct, frozen=True, gc=False):
+    """The store returned the next tasks of a lane's window."""
+
+    lane_id: int
+    tasks: Sequence[StoredTask]
+    exhausted: bool
+
+
+class CallbacksSent(Struct, frozen=True, gc=False):
+    """The sender is done with an address for now: these are delivered, these given up."""
+
+    address: str
+    delivered: Sequence[int]
+    given_up: Sequence[int] = ()
+    reachable: bool = True
+    jitter: float = 0.5
+
+
+class Tick(Struct, frozen=True, gc=False):
+    """Time has passed; `at` is the wall clock, for what the core records."""
+
+    at: float
+
+
+Command = (
+    ClientReady
+    | WorkerReady
+    | SessionLost
+    | Submit
+    | Report
+    | GiveBack
+    | SetCapacity
+    | Cancel
+    | Query
+    | Watch
+    | Loaded
+    | CallbacksSent
+    | Tick
+)

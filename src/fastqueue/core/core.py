@@ -1,0 +1,121 @@
+"""Own every decision about the queue: `Core.apply(command, now) -> Decision(changes, effects)`.
+
+The engine tells the core what happened and carries out what it decides: first the changes, into
+the store, then the effects. The core does no I/O and knows neither clock nor chance, so a run of
+it can be repeated exactly. `Tick` ends each batch of commands: it runs what is due and leases what
+is ready, so that one batch makes few, large leases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastqueue.core import commands as cmd
+from fastqueue.core.changes import CallbacksRemoved
+from fastqueue.core.decision import Decision
+from fastqueue.core.effects import DeliverCallbacks
+from fastqueue.core.leasing import (
+    disconnect_worker,
+    expire_workers,
+    give_back,
+    lease_ready,
+    loaded,
+    report,
+    set_capacity,
+    worker_ready,
+)
+from fastqueue.core.requests import (
+    cancel,
+    client_ready,
+    disconnect_client,
+    query,
+    refuse_unknown_names,
+    watch,
+)
+from fastqueue.core.state import Snapshot, State
+from fastqueue.core.submission import submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastqueue.core.limits import CoreLimits
+
+__all__ = ["Core"]
+
+
+class Core:
+    """Hold the queue's state and decide what follows from each command."""
+
+    def __init__(self, limits: CoreLimits, snapshot: Snapshot, now: float) -> None:
+        self.state = State(limits, snapshot, now)
+
+    def apply(self, command: cmd.Command, now: float) -> Decision:
+        """Decide what follows from `command`, at the monotonic time `now` in seconds."""
+        decision = Decision()
+        _HANDLERS[type(command)](self.state, command, now, decision)
+        return decision
+
+    def holds(self, task_id: str) -> bool:
+        """Say whether the id is known without asking the store."""
+        return self.state.holds(task_id)
+
+    def next_due(self) -> float | None:
+        """Return the monotonic time at which a `Tick` has something to do, or None."""
+        state = self.state
+        times = (
+            state.workers.next_deadline(),
+            state.retention.next_expiry(),
+            state.outbox.next_due(),
+            min(state.refusals_due.values(), default=None),
+        )
+        return min((t for t in times if t is not None), default=None)
+
+
+def _session_lost(state: State, command: cmd.SessionLost, now: float, decision: Decision) -> None:
+    worker = state.workers.by_session.get(command.session)
+    if worker is not None:
+        disconnect_worker(state, worker, now)
+    elif command.session in state.clients_by_session:
+        disconnect_client(state, command.session)
+
+
+def _callbacks_sent(
+    state: State, command: cmd.CallbacksSent, now: float, decision: Decision
+) -> None:
+    done = [*command.delivered, *command.given_up]
+    state.outbox.settle(
+        command.address,
+        len(done),
+        reachable=command.reachable,
+        jitter=command.jitter,
+        now=now,
+    )
+    if done:
+        decision.changes.append(CallbacksRemoved(done))
+
+
+def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> None:
+    expire_workers(state, now, decision)
+    state.evict(now, decision)
+    if state.refusals_due:
+        refuse_unknown_names(state, command.at, now, decision)
+    lease_ready(state, now, decision)
+    for address in state.outbox.take_due(now):
+        decision.effects.append(DeliverCallbacks(address))
+
+
+_HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
+    cmd.Submit: submit,
+    cmd.Report: report,
+    cmd.Tick: _tick,
+    cmd.WorkerReady: worker_ready,
+    cmd.GiveBack: give_back,
+    cmd.SetCapacity: set_capacity,
+    cmd.ClientReady: client_ready,
+    cmd.SessionLost: _session_lost,
+    cmd.Cancel: cancel,
+    cmd.Query: query,
+    cmd.Watch: watch,
+    cmd.Loaded: loaded,
+    cmd.CallbacksSent: _callbacks_sent,
+}

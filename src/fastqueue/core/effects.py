@@ -1,0 +1,148 @@
+"""Own the effects: what must be sent or done once the changes are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastqueue.core.records import Lease, Refused, Result
+from fastqueue.tasks.models import TaskStatus
+
+__all__ = [
+    "AcknowledgeReport",
+    "AcknowledgeSubmit",
+    "AnswerCancel",
+    "AnswerQuery",
+    "AnswerWatch",
+    "CloseSession",
+    "DeliverCallbacks",
+    "Effect",
+    "PushResults",
+    "PushStored",
+    "Refill",
+    "RevokeLeases",
+    "SendLeases",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeSubmit:
+    """Tell a client that all of its request is stored, but for what is refused."""
+
+    session: int
+    request: int
+    refused: Sequence[Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class SendLeases:
+    """Send leases to a subworker; `keys` (in parallel) find their payloads in the store."""
+
+    session: int
+    leases: list[Lease]
+    keys: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeReport:
+    """Tell a subworker that a report is recorded (or refused): it can forget it."""
+
+    session: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeLeases:
+    """Tell a subworker that leases it holds are void: its outcome would be refused."""
+
+    session: int
+    task_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PushResults:
+    """Push results to a client."""
+
+    session: int
+    results: Sequence[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerQuery:
+    """Answer a query: live tasks as given, all others as the store has them."""
+
+    session: int
+    request: int
+    task_ids: Sequence[str]
+    live: Mapping[str, Result]
+
+
+@dataclass(frozen=True, slots=True)
+class PushStored:
+    """Push results that are recorded already to a client."""
+
+    session: int
+    task_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerWatch:
+    """Answer a watch: what is neither live nor recorded, or why none is watched."""
+
+    session: int
+    request: int
+    unknown: Sequence[str]
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCancel:
+    """Answer a cancellation: per live id, whether it is cancelled and its status.
+
+    Ids that aren't in `answers` are not live: their status is what the store has.
+    """
+
+    session: int
+    request: int
+    task_ids: Sequence[str]
+    answers: Mapping[str, tuple[bool, TaskStatus]]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    """End a session's connection."""
+
+    session: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """Read the next tasks of a lane from the store, and tell the core by `Loaded`."""
+
+    lane_id: int
+    after_key: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverCallbacks:
+    """Deliver what is owed to an address, and tell the core by `CallbacksSent`."""
+
+    address: str
+
+
+Effect = (
+    AcknowledgeSubmit
+    | SendLeases
+    | AcknowledgeReport
+    | RevokeLeases
+    | PushResults
+    | PushStored
+    | AnswerQuery
+    | AnswerWatch
+    | AnswerCancel
+    | CloseSession
+    | Refill
+    | DeliverCallbacks
+)

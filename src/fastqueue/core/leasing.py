@@ -1,0 +1,258 @@
+"""Own the leases: subworkers come and go, ready tasks go to the least loaded, outcomes come back.
+
+A lease is valid while its fencing token is the task's. It ends with an outcome, when the
+subworker gives it back, or when the subworker's grace time is over; then the token is void, and a
+report under it is refused. A subworker that reconnects keeps the leases it names; one from before
+a restart may be adopted if nobody else has the task and no such lease was declared lost.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from fastqueue.core.changes import LeasesAdded, LeasesEnded, LeasesLost, NamesOffered
+from fastqueue.core.effects import (
+    AcknowledgeReport,
+    CloseSession,
+    Refill,
+    RevokeLeases,
+    SendLeases,
+)
+from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK, Lane, Task
+from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
+from fastqueue.core.state import Finished
+from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.core.workers import Crew, Worker
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastqueue.core.commands import GiveBack, Loaded, Report, SetCapacity, WorkerReady
+    from fastqueue.core.decision import Decision
+    from fastqueue.core.records import HeldLease
+    from fastqueue.core.state import State
+
+__all__ = [
+    "disconnect_worker",
+    "expire_workers",
+    "give_back",
+    "lease_ready",
+    "loaded",
+    "report",
+    "set_capacity",
+    "worker_ready",
+]
+
+
+def worker_ready(state: State, command: WorkerReady, now: float, decision: Decision) -> None:
+    """Begin a subworker's session: settle what it still holds against what it should hold."""
+    worker = state.workers.get_or_add(command.instance, command.worker_id)
+    worker.worker_id = command.worker_id
+    if worker.session:
+        decision.effects.append(CloseSession(worker.session, "the same subworker connected anew"))
+        state.workers.disconnect(worker)
+    state.workers.connect(worker, command.session, command.names, command.capacity)
+    new_names = command.names - state.known_names
+    room = max(0, state.limits.lanes_max - len(state.known_names))
+    if new_names:
+        remembered = sorted(new_names)[:room]
+        state.known_names.update(remembered)
+        decision.changes.append(NamesOffered(remembered))
+    held = {lease.task_id: lease for lease in command.held}
+    # A lease that it doesn't name never reached it, so the attempt isn't spent.
+    _requeue(
+        state,
+        [
+            task
+            for task in worker.tasks.values()
+            if task.task_id not in held or held[task.task_id].token != task.token
+        ],
+        decision,
+    )
+    void = [h.task_id for h in command.held if not _keep_lease(state, worker, h, command, decision)]
+    if void:
+        decision.effects.append(RevokeLeases(command.session, void))
+
+
+def _keep_lease(
+    state: State, worker: Worker, held: HeldLease, command: WorkerReady, decision: Decision
+) -> bool:
+    task = state.tasks.get(held.task_id)
+    if task is not None and task.token == held.token and task.worker is worker:
+        return True
+    if task is None:
+        stored = command.stored.get(held.task_id)
+        if stored is None:
+            return False
+        lane = state.lanes.by_id[stored.key >> SEQUENCE_BITS]
+        if held.attempt != stored.attempt + 1 or held.token >> LEASE_BITS >= state.epoch:
+            return False
+        task = state.load(lane, stored)
+    elif (
+        task.status is not TaskStatus.QUEUED
+        or held.attempt != task.attempt + 1
+        or held.token >> LEASE_BITS >= state.epoch
+    ):
+        return False
+    task.lane.ready.pop(task.key, None)
+    state.assign(task, worker, held.token, TaskEvent.ADOPTED)
+    decision.changes.append(LeasesAdded([(task.key, task.token, worker.instance)]))
+    return True
+
+
+def disconnect_worker(state: State, worker: Worker, now: float) -> None:
+    """End a subworker's session; what it holds waits for it until its grace time is over."""
+    state.workers.disconnect(worker)
+    if worker.tasks:
+        worker.deadline = now + state.limits.session_grace_s
+    else:
+        state.workers.forget(worker)
+
+
+def expire_workers(state: State, now: float, decision: Decision) -> None:
+    """Take the tasks of subworkers that didn't come back in time."""
+    for worker in state.workers.expired(now):
+        lost = list(worker.tasks.values())
+        for task in lost:
+            state.unassign(task, TaskEvent.LEASE_LOST)
+            task.crashes += 1
+        state.lanes.put_back(lost)
+        state.workers.forget(worker)
+        decision.changes.append(LeasesLost([(t.attempt, t.crashes, t.key) for t in lost]))
+
+
+def set_capacity(state: State, command: SetCapacity, now: float, decision: Decision) -> None:
+    """Note how many leases a subworker wants to hold at once."""
+    state.workers.by_session[command.session].capacity = command.capacity
+
+
+def give_back(state: State, command: GiveBack, now: float, decision: Decision) -> None:
+    """Take back leases that a subworker hasn't started; no attempt is spent."""
+    worker = state.workers.by_session[command.session]
+    tasks = []
+    for lease in command.leases:
+        task = worker.tasks.get(lease.task_id)
+        if task is not None and task.token == lease.token:
+            tasks.append(task)
+    _requeue(state, tasks, decision)
+
+
+def _requeue(state: State, tasks: list[Task], decision: Decision) -> None:
+    if not tasks:
+        return
+    for task in tasks:
+        state.unassign(task, TaskEvent.GIVEN_BACK)
+        task.attempt -= 1
+    state.lanes.put_back(tasks)
+    decision.changes.append(LeasesEnded([task.key for task in tasks]))
+
+
+def report(state: State, command: Report, now: float, decision: Decision) -> None:
+    """Record the outcomes of valid leases; a stale one changes nothing."""
+    worker = state.workers.by_session[command.session]
+    tasks, worker_id = state.tasks, worker.worker_id
+    finished = Finished()
+    for outcome in command.outcomes:
+        task = tasks.get(outcome.task_id)
+        if task is None or task.token != outcome.token:
+            state.stale_outcomes += 1
+            continue
+        event = TaskEvent.SUCCEEDED if outcome.succeeded else TaskEvent.FAILED
+        result = Result(
+            task.task_id,
+            next_status(task.status, event),
+            task.lane.name,
+            task.attempt,
+            task.format,
+            outcome.result,
+            outcome.error,
+            outcome.traceback,
+            outcome.started_at,
+            outcome.completed_at,
+            worker_id,
+        )
+        state.finish(task, result, outcome.json_result, now, finished)
+    state.conclude(finished, now, decision)
+    decision.effects.append(AcknowledgeReport(command.session, command.sequence))
+
+
+def loaded(state: State, command: Loaded, now: float, decision: Decision) -> None:
+    """Extend a lane's window by what the store returned."""
+    lane = state.lanes.by_id.get(command.lane_id)
+    if lane is None:
+        return
+    lane.refilling = False
+    for stored in command.tasks:
+        if stored.task_id not in state.tasks:
+            state.lanes.put_last(state.load(lane, stored))
+        lane.last_key = stored.key
+    if command.exhausted:
+        assert lane.spilled == 0, f"lane {lane.lane_id}: {lane.spilled} tasks are missing"
+
+
+def lease_ready(state: State, now: float, decision: Decision) -> None:
+    """Lease ready tasks in strict priority order, first in first out within each priority."""
+    batches: dict[Worker, tuple[list[Lease], list[int]]] = {}
+    for lanes in state.lanes.active:
+        if lanes:
+            _lease_rank(state, list(lanes.values()), batches)
+            for lane in list(lanes.values()):
+                _refill(state, lane, decision)
+                state.lanes.quieten(lane)
+    rows = []
+    for worker, (leases, keys) in batches.items():
+        instance = worker.instance
+        rows += [(key, lease.token, instance) for lease, key in zip(leases, keys, strict=True)]
+        decision.effects.append(SendLeases(worker.session, leases, keys))
+    if rows:
+        decision.changes.append(LeasesAdded(rows))
+
+
+def _lease_rank(
+    state: State,
+    lanes: Iterable[Lane],
+    batches: dict[Worker, tuple[list[Lease], list[int]]],
+) -> None:
+    heads = []
+    for lane in lanes:
+        if lane.ready:
+            workers = state.workers.offering(lane.name)
+            if workers:
+                heads.append(
+                    (next(iter(lane.ready)) & SEQUENCE_MASK, lane.lane_id, lane, Crew(workers))
+                )
+    heapq.heapify(heads)
+    token = fencing_token(state.epoch, state.last_lease)
+    first = token
+    while heads:
+        _, lane_id, lane, crew = heads[0]
+        worker = crew.pick()
+        if worker is None:
+            heapq.heappop(heads)
+            continue
+        key, task = lane.ready.popitem(last=False)
+        token += 1
+        state.assign(task, worker, token, TaskEvent.LEASED)
+        batch = batches.get(worker)
+        if batch is None:
+            batch = batches[worker] = ([], [])
+        callback = task.callback is not None
+        batch[0].append(
+            Lease(task.task_id, token, task.attempt, lane.name, lane.rank, task.format, callback)
+        )
+        batch[1].append(key)
+        if not lane.ready:
+            heapq.heappop(heads)
+        elif len(heads) > 1:
+            head = next(iter(lane.ready)) & SEQUENCE_MASK
+            heapq.heapreplace(heads, (head, lane_id, lane, crew))
+    state.last_lease += token - first
+
+
+def _refill(state: State, lane: Lane, decision: Decision) -> None:
+    window = state.lanes.window()
+    if lane.spilled and not lane.refilling and len(lane.ready) <= window // 4:
+        lane.refilling = True
+        decision.effects.append(Refill(lane.lane_id, lane.last_key, window - len(lane.ready)))

@@ -1,0 +1,59 @@
+"""Own every bound of the queue, in one place, with the reason for its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CoreLimits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreLimits:
+    """Bound what the core holds and how long it waits.
+
+    Attributes:
+        live_tasks_max: tasks that aren't terminal, in memory or only stored; past it submissions
+            are refused as overloaded.
+        lanes_max: distinct (queue, priority, task name) lanes; bounds what a flood of invented
+            task names can cost.
+        window_max: ready tasks of one lane held in memory; the rest stay in the store.
+        window_total: ready tasks of all lanes held in memory; shared out among the lanes.
+        window_min: what a lane gets however many lanes share `window_total`.
+        retained_max: results kept for queries; the least recently accessed go first.
+        retained_bytes_max: the same bound in bytes of results, so that few huge ones fit the disk.
+        retained_ttl_s: how long after completion a result is kept, in seconds.
+        tombstones_max: ids remembered after their result is evicted.
+        payload_bytes_max: size of one task's encoded arguments.
+        callbacks_max: callbacks waiting to be delivered.
+        callback_addresses_max: distinct addresses they wait for.
+        watched_max: ids one client session may watch that it didn't submit.
+        session_grace_s: how long the tasks of a subworker whose connection ended wait for it to
+            come back before they are leased again. The promise is 3 s; detection of the end and
+            the lease itself take their share of it.
+        adoption_grace_s: the same after a restart of the control plane, when every subworker has
+            to find it again.
+        unknown_name_grace_s: how long a task whose name nobody has ever offered waits for a
+            subworker that offers it before it fails.
+        callback_backoff_s: the wait after the first failed delivery to an address; doubled each
+            time.
+        callback_backoff_max_s: the longest such wait.
+    """
+
+    live_tasks_max: int = 50_000_000
+    lanes_max: int = 10_000
+    window_max: int = 4_096
+    window_total: int = 16_384
+    window_min: int = 16
+    retained_max: int = 10_000
+    retained_bytes_max: int = 4 * 1024**3
+    retained_ttl_s: float = 3600.0
+    tombstones_max: int = 100_000
+    payload_bytes_max: int = 16 * 1024**2
+    callbacks_max: int = 1_000_000
+    callback_addresses_max: int = 100_000
+    watched_max: int = 100_000
+    session_grace_s: float = 1.0
+    adoption_grace_s: float = 5.0
+    unknown_name_grace_s: float = 2.0
+    callback_backoff_s: float = 0.2
+    callback_backoff_max_s: float = 30.0

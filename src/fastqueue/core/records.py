@@ -1,0 +1,150 @@
+"""Own the records that cross every boundary unchanged: wire, core and store.
+
+They are msgspec structs in array form, so that a decoded frame is already what the core works on
+and a decided effect is already what the wire carries: the hot path builds each once. Payloads and
+results are bytes here and everywhere in the control plane; only clients and subworkers decode them.
+
+Times are seconds since the Unix epoch (UTC), as told by the process that saw the event.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from fastqueue.tasks.models import TaskStatus
+
+__all__ = [
+    "DEFAULT_QUEUE",
+    "EPOCH_BITS",
+    "LEASE_BITS",
+    "Callback",
+    "HeldLease",
+    "Lease",
+    "NewTask",
+    "Outcome",
+    "PendingCallback",
+    "Refused",
+    "Result",
+    "TaskId",
+    "fencing_token",
+]
+
+DEFAULT_QUEUE = "default"
+
+TaskId = Annotated[str, Meta(min_length=1, max_length=64)]
+TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
+ShortText = Annotated[str, Meta(max_length=200)]
+Rank = Annotated[int, Meta(ge=0, le=3)]
+FormatCode = Annotated[int, Meta(ge=0, le=1)]
+
+LEASE_BITS = 40
+EPOCH_BITS = 22
+
+
+def fencing_token(epoch: int, lease_number: int) -> int:
+    """Return (boot epoch, lease number) as the one integer that fences a lease.
+
+    Both only grow, so a later lease of a task always has the greater token. 22 bits of epoch are
+    four million restarts and 40 bits of lease a trillion leases each; both fit SQLite's integer.
+    """
+    return (epoch << LEASE_BITS) | lease_number
+
+
+class Callback(Struct, array_like=True, frozen=True, gc=False):
+    """Say where to report a task's completion: an address, and data to send along (JSON)."""
+
+    address: Annotated[str, Meta(min_length=1, max_length=256)]
+    data: Annotated[bytes, Meta(max_length=64 * 1024)]
+
+
+class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Carry one submission from the client to the store."""
+
+    task_id: TaskId
+    name: TaskName
+    rank: Rank
+    format: FormatCode
+    payload: bytes
+    callback: Callback | None = None
+    queue: Annotated[str, Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
+
+
+class Lease(Struct, array_like=True, gc=False):
+    """Carry one task to the subworker that shall run it.
+
+    The core leaves `payload` empty; the engine fills it in from its cache or the store.
+    """
+
+    task_id: str
+    token: int
+    attempt: int
+    name: str
+    rank: int
+    format: int
+    wants_json: bool
+    payload: bytes = b""
+
+
+class HeldLease(Struct, array_like=True, frozen=True, gc=False):
+    """Name a lease that a subworker still holds: when it reconnects, or gives the task back."""
+
+    task_id: TaskId
+    token: int
+    attempt: int = 0
+
+
+class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Report what came of one leased task.
+
+    `json_result` is the result as JSON where the task's own format isn't, for its callback.
+    """
+
+    task_id: TaskId
+    token: int
+    succeeded: bool
+    started_at: float
+    completed_at: float
+    result: bytes | None = None
+    error: str | None = None
+    traceback: str | None = None
+    json_result: bytes | None = None
+
+
+class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Tell what is known of one task; once terminal, this is what is recorded."""
+
+    task_id: str
+    status: TaskStatus
+    name: str = ""
+    attempt: int = 0
+    format: int = 0
+    result: bytes | None = None
+    error: str | None = None
+    traceback: str | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    worker_id: str | None = None
+
+
+class Refused(Struct, array_like=True, frozen=True, gc=False):
+    """Say which task of a submission wasn't taken, and why."""
+
+    task_id: str
+    code: str
+    message: str
+    retry_after_s: float = 0.0
+
+
+class PendingCallback(Struct, array_like=True, frozen=True, gc=False):
+    """Carry one callback that is due, with all that its body is made of."""
+
+    address: str
+    task_id: str
+    status: TaskStatus
+    result: bytes | None
+    error: str | None
+    started_at: float | None
+    completed_at: float | None
+    data: bytes

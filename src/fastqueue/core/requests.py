@@ -1,0 +1,162 @@
+"""Own what clients ask about tasks that are submitted: cancel, query, watch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastqueue.core.changes import ResultsAccessed
+from fastqueue.core.effects import AnswerCancel, AnswerQuery, AnswerWatch, PushStored
+from fastqueue.core.lanes import SEQUENCE_BITS, Lane, Task
+from fastqueue.core.records import Result
+from fastqueue.core.state import Finished
+from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from fastqueue.core.commands import Cancel, ClientReady, Query, Watch
+    from fastqueue.core.decision import Decision
+    from fastqueue.core.state import State
+
+__all__ = ["cancel", "client_ready", "disconnect_client", "query", "refuse_unknown_names", "watch"]
+
+
+def client_ready(state: State, command: ClientReady, now: float, decision: Decision) -> None:
+    """Begin a client's session; results of its tasks are pushed there from now on."""
+    state.clients[command.instance] = command.session
+    state.clients_by_session[command.session] = command.instance
+    state.watched[command.session] = 0
+
+
+def disconnect_client(state: State, session: int) -> None:
+    """End a client's session; nothing is pushed to it until it connects anew and watches."""
+    instance = state.clients_by_session.pop(session)
+    if state.clients.get(instance) == session:
+        del state.clients[instance]
+    if state.watched.pop(session):
+        for task_id, sessions in list(state.watchers.items()):
+            if session in sessions:
+                sessions.remove(session)
+                if not sessions:
+                    del state.watchers[task_id]
+
+
+def cancel(state: State, command: Cancel, now: float, decision: Decision) -> None:
+    """Cancel those tasks that are queued; say of the others what they are."""
+    answers: dict[str, tuple[bool, TaskStatus]] = {}
+    finished = Finished()
+    for task_id in dict.fromkeys(command.task_ids):
+        task = state.tasks.get(task_id)
+        if task is None:
+            stored = command.stored.get(task_id)
+            if stored is None:
+                continue
+            task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
+        if task.status is TaskStatus.QUEUED:
+            _end_unstarted(
+                state,
+                task,
+                TaskEvent.CANCELLED,
+                "Cancelled: it was cancelled before it started",
+                command.at,
+                now,
+                finished,
+            )
+            answers[task_id] = (True, TaskStatus.CANCELLED)
+        else:
+            answers[task_id] = (False, task.status)
+    state.conclude(finished, now, decision)
+    decision.effects.append(
+        AnswerCancel(command.session, command.request, command.task_ids, answers)
+    )
+
+
+def _end_unstarted(
+    state: State,
+    task: Task,
+    event: TaskEvent,
+    error: str,
+    at: float,
+    now: float,
+    finished: Finished,
+) -> None:
+    result = Result(
+        task.task_id,
+        next_status(task.status, event),
+        task.lane.name,
+        task.attempt,
+        task.format,
+        error=error,
+        completed_at=at,
+    )
+    state.finish(task, result, None, now, finished)
+
+
+def query(state: State, command: Query, now: float, decision: Decision) -> None:
+    """Answer what is known; a recorded result that is read moves to the end of the LRU order."""
+    live: dict[str, Result] = {}
+    accessed = []
+    for task_id in command.task_ids:
+        task = state.tasks.get(task_id)
+        if task is not None:
+            live[task_id] = Result(task_id, task.status, task.lane.name, task.attempt, task.format)
+        elif task_id in state.retention:
+            accessed.append((state.retention.access(task_id), task_id))
+    if accessed:
+        decision.changes.append(ResultsAccessed(accessed))
+    decision.effects.append(AnswerQuery(command.session, command.request, command.task_ids, live))
+
+
+def watch(state: State, command: Watch, now: float, decision: Decision) -> None:
+    """Push results that are recorded now, and the others when they are."""
+    session = command.session
+    client = state.clients_by_session[session]
+    recorded, unknown, watched = [], [], []
+    for task_id in command.task_ids:
+        task = state.tasks.get(task_id) or command.stored.get(task_id)
+        if task is not None:
+            # The submitter's own tasks are pushed to it anyway.
+            if task.client != client and session not in state.watchers.get(task_id, ()):
+                watched.append(task_id)
+        elif task_id in state.retention:
+            recorded.append(task_id)
+        else:
+            unknown.append(task_id)
+    refused = ""
+    if state.watched[session] + len(watched) > state.limits.watched_max:
+        refused = f"a client may watch {state.limits.watched_max:,} tasks that it didn't submit"
+    else:
+        state.watched[session] += len(watched)
+        for task_id in watched:
+            state.watchers.setdefault(task_id, []).append(session)
+    decision.effects.append(AnswerWatch(session, command.request, unknown, refused))
+    if recorded and not refused:
+        decision.effects.append(PushStored(session, recorded))
+
+
+def refuse_unknown_names(state: State, at: float, now: float, decision: Decision) -> None:
+    """Fail the tasks of lanes whose name no subworker ever offered, once their grace is over."""
+    for lane_id in [n for n, due in state.refusals_due.items() if due <= now]:
+        del state.refusals_due[lane_id]
+        lane = state.lanes.by_id.get(lane_id)
+        if lane is None or not lane.live or lane.name in state.known_names:
+            continue
+        if not state.workers.connected:
+            state.doubt_name(lane, now)
+            continue
+        finished = Finished()
+        error = _unknown_name_error(state, lane)
+        for task in list(lane.ready.values()):
+            _end_unstarted(state, task, TaskEvent.REFUSED, error, at, now, finished)
+        state.conclude(finished, now, decision)
+        if lane.live:
+            # The rest of it is spilled; it is refused as it is read back.
+            state.refusals_due[lane_id] = now
+
+
+def _unknown_name_error(state: State, lane: Lane) -> str:
+    names = state.workers.names()
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return (
+        f"UnknownTask: no subworker has a task named {lane.name!r}; "
+        f"registered are: {shown or 'none'}"
+    )

@@ -1,0 +1,239 @@
+"""Own the queue's state in memory and the steps that more than one command takes.
+
+`State` is rebuilt from a `Snapshot` of the store; whatever it holds that isn't in the store
+(sessions, watchers) begins anew with the connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastqueue.core.changes import (
+    CallbacksAdded,
+    ResultsEvicted,
+    TasksFinished,
+    TombstonesTrimmed,
+)
+from fastqueue.core.effects import PushResults
+from fastqueue.core.lanes import Lane, Lanes, Task
+from fastqueue.core.outbox import Outbox
+from fastqueue.core.records import PendingCallback, Result
+from fastqueue.core.retention import Retention
+from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.core.workers import Workers
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastqueue.core.commands import StoredTask
+    from fastqueue.core.decision import Decision
+    from fastqueue.core.limits import CoreLimits
+    from fastqueue.core.workers import Worker
+
+__all__ = ["Finished", "LeasedRow", "Snapshot", "State"]
+
+
+class LeasedRow(NamedTuple):
+    """Carry a task whose lease is stored, with its lane."""
+
+    lane_id: int
+    task: StoredTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Carry all that a store tells at start-up; nothing of it grows with the backlog.
+
+    Attributes:
+        epoch: the boot epoch that begins now.
+        lanes: rows of (lane id, queue, rank, name, live tasks).
+        leased: the tasks with a stored lease.
+        results: rows of (task id, size in bytes, age in seconds), in access order.
+        accesses: the last place in the access order.
+        tombstones: how many there are.
+        owed: rows of (address, callbacks owed).
+        next_callback: the number of the next callback.
+        names: the task names ever offered.
+        last_sequence: the last sequence number given to a task.
+    """
+
+    epoch: int
+    lanes: Sequence[tuple[int, str, int, str, int]] = ()
+    leased: Sequence[LeasedRow] = ()
+    results: Sequence[tuple[str, int, float]] = ()
+    accesses: int = 0
+    tombstones: int = 0
+    owed: Sequence[tuple[str, int]] = ()
+    next_callback: int = 1
+    names: Sequence[str] = ()
+    last_sequence: int = 0
+
+
+class Finished:
+    """Gather what becomes terminal in one command, to be one change and few effects."""
+
+    __slots__ = ("callbacks", "first_callback", "keys", "pushes", "results")
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.results: list[Result] = []
+        self.pushes: dict[int, list[Result]] = {}
+        self.callbacks: list[PendingCallback] = []
+        self.first_callback = 0
+
+
+class State:
+    """Hold lanes, tasks, subworkers, clients, results and callbacks."""
+
+    def __init__(self, limits: CoreLimits, snapshot: Snapshot, now: float) -> None:
+        self.limits = limits
+        self.epoch = snapshot.epoch
+        self.lanes = Lanes(limits)
+        self.tasks: dict[str, Task] = {}
+        self.workers = Workers()
+        self.clients: dict[str, int] = {}
+        self.clients_by_session: dict[int, str] = {}
+        self.retention = Retention(limits)
+        self.outbox = Outbox(limits)
+        self.known_names = set(snapshot.names)
+        self.last_sequence = snapshot.last_sequence
+        self.last_lease = 0
+        self.tombstones = snapshot.tombstones
+        self.stale_outcomes = 0
+        # Ids watched by sessions that didn't submit them, and how many each session watches.
+        self.watchers: dict[str, list[int]] = {}
+        self.watched: dict[int, int] = {}
+        # Per lane with a name nobody has offered yet: when its tasks fail for that.
+        self.refusals_due: dict[int, float] = {}
+        self._restore(snapshot, now)
+
+    def _restore(self, snapshot: Snapshot, now: float) -> None:
+        self.lanes.restore(Lane(*row) for row in snapshot.lanes)
+        self.retention.restore(snapshot.results, snapshot.accesses, now)
+        self.outbox.restore(snapshot.owed, snapshot.next_callback, now)
+        deadline = now + self.limits.adoption_grace_s
+        for lane_id, stored in snapshot.leased:
+            task = self.load(self.lanes.by_id[lane_id], stored)
+            worker = self.workers.get_or_add(stored.lease_worker, "")
+            worker.deadline = deadline
+            self.assign(task, worker, stored.lease_token, TaskEvent.ADOPTED)
+
+        for lane in self.lanes:
+            if lane.live and lane.name not in self.known_names:
+                self.doubt_name(lane, now)
+
+    def doubt_name(self, lane: Lane, now: float) -> None:
+        """Give subworkers a grace time to offer a lane's name, which none ever has."""
+        due = now + self.limits.unknown_name_grace_s
+        self.refusals_due.setdefault(lane.lane_id, due)
+
+    def holds(self, task_id: str) -> bool:
+        """Say whether the id is known without asking the store."""
+        return task_id in self.tasks or task_id in self.retention
+
+    def load(self, lane: Lane, stored: StoredTask) -> Task:
+        """Bring a spilled task into memory; the caller says what becomes of it."""
+        task = Task(
+            stored.task_id,
+            stored.key,
+            lane,
+            stored.client,
+            stored.format,
+            stored.callback,
+            stored.attempt,
+            stored.crashes,
+        )
+        self.tasks[task.task_id] = task
+        lane.in_memory += 1
+        return task
+
+    def assign(self, task: Task, worker: Worker, token: int, event: TaskEvent) -> None:
+        """Make a lease: from here on `token` alone is valid for the task."""
+        task.status = next_status(task.status, event)
+        task.token = token
+        task.worker = worker
+        task.attempt += 1
+        worker.tasks[task.task_id] = task
+
+    def unassign(self, task: Task, event: TaskEvent) -> None:
+        """End a lease that brought no outcome: its token is void, the task ready again."""
+        task.status = next_status(task.status, event)
+        task.token = 0
+        if task.worker is not None:
+            del task.worker.tasks[task.task_id]
+            task.worker = None
+
+    def finish(
+        self, task: Task, result: Result, json_result: bytes | None, now: float, into: Finished
+    ) -> None:
+        """Record the one result of a task; from here on it isn't live."""
+        del self.tasks[task.task_id]
+        if task.worker is not None:
+            del task.worker.tasks[task.task_id]
+        self.lanes.remove(task)
+        into.keys.append(task.key)
+        into.results.append(result)
+        size = len(result.result or b"") + len(result.error or "") + len(result.traceback or "")
+        self.retention.add(task.task_id, size, now)
+        session = self.clients.get(task.client)
+        if session is not None:
+            into.pushes.setdefault(session, []).append(result)
+        if self.watchers:
+            self._notify_watchers(result, into)
+        if task.callback is not None:
+            self._owe_callback(task, result, json_result, now, into)
+
+    def _notify_watchers(self, result: Result, into: Finished) -> None:
+        for session in self.watchers.pop(result.task_id, ()):
+            self.watched[session] -= 1
+            into.pushes.setdefault(session, []).append(result)
+
+    def _owe_callback(
+        self, task: Task, result: Result, json_result: bytes | None, now: float, into: Finished
+    ) -> None:
+        callback = task.callback
+        if callback is None:
+            return
+        number = self.outbox.add(callback.address, now)
+        into.first_callback = into.first_callback or number
+        # A listener knows two ends only: whatever isn't a success calls back as a failure.
+        succeeded = result.status is TaskStatus.SUCCESS
+        into.callbacks.append(
+            PendingCallback(
+                address=callback.address,
+                task_id=task.task_id,
+                status=TaskStatus.SUCCESS if succeeded else TaskStatus.FAILURE,
+                result=json_result if json_result is not None else result.result,
+                error=result.error,
+                started_at=result.started_at,
+                completed_at=result.completed_at,
+                data=callback.data,
+            )
+        )
+
+    def conclude(self, finished: Finished, now: float, decision: Decision) -> None:
+        """Turn what finished into changes and effects."""
+        if not finished.keys:
+            return
+        first_place = self.retention.accesses - len(finished.keys) + 1
+        decision.changes.append(TasksFinished(finished.keys, finished.results, first_place))
+        if finished.callbacks:
+            decision.changes.append(CallbacksAdded(finished.first_callback, finished.callbacks))
+        self.evict(now, decision)
+        for session, results in finished.pushes.items():
+            decision.effects.append(PushResults(session, results))
+
+    def evict(self, now: float, decision: Decision) -> None:
+        """Drop results that are over a bound or their time, and the oldest tombstones."""
+        evicted = self.retention.evict(now)
+        if not evicted:
+            return
+        decision.changes.append(ResultsEvicted(evicted))
+        self.tombstones += len(evicted)
+        tombstones_max = self.limits.tombstones_max
+        # A tenth over the bound is let stand, so that trimming is rare and in bulk.
+        if self.tombstones > tombstones_max + tombstones_max // 10:
+            decision.changes.append(TombstonesTrimmed(self.tombstones - tombstones_max))
+            self.tombstones = tombstones_max

@@ -1,0 +1,107 @@
+"""Own what a submission must pass: known ids have no effect, bounds refuse, the rest is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastqueue.core.changes import LaneAdded, LanesRemoved, TasksAdded
+from fastqueue.core.effects import AcknowledgeSubmit, PushStored
+from fastqueue.core.lanes import Lane, Task
+from fastqueue.core.records import Refused
+
+if TYPE_CHECKING:
+    from fastqueue.core.commands import Submit
+    from fastqueue.core.decision import Decision
+    from fastqueue.core.records import NewTask
+    from fastqueue.core.state import State
+
+__all__ = ["submit"]
+
+_RETRY_AFTER_S = 1.0
+
+
+def submit(state: State, command: Submit, now: float, decision: Decision) -> None:
+    """Accept the tasks of a submission that are new, and acknowledge all that are stored."""
+    seen = command.seen
+    recorded: list[str] = []
+    refused = list(command.refused)
+    keys: list[int] = []
+    accepted: list[NewTask] = []
+    spilled: set[str] = set()
+    tasks, retention = state.tasks, state.retention
+    for new in command.tasks:
+        task_id = new.task_id
+        if task_id in retention:
+            recorded.append(task_id)
+            continue
+        if task_id in tasks or task_id in seen or task_id in spilled:
+            continue
+        lane = state.lanes.find(new.queue, new.rank, new.name) or _open_lane(state, new, decision)
+        refusal = _refusal(state, new)
+        if lane is None or refusal is not None:
+            refused.append(refusal or _no_lane(state, task_id))
+            continue
+        if lane.live == 0 and lane.name not in state.known_names:
+            state.doubt_name(lane, now)
+        state.last_sequence += 1
+        key = lane.base | state.last_sequence
+        if state.lanes.admit(lane):
+            task = Task(task_id, key, lane, command.client, new.format, new.callback)
+            tasks[task_id] = task
+            lane.in_memory += 1
+            state.lanes.put_last(task)
+        else:
+            spilled.add(task_id)
+        keys.append(key)
+        accepted.append(new)
+    if keys:
+        added = TasksAdded(keys, accepted, command.client, command.submitted_at)
+        decision.changes.append(added)
+    decision.effects.append(AcknowledgeSubmit(command.session, command.request, refused))
+    if recorded:
+        # A resend whose acknowledgement was lost: the result was pushed into the void with it.
+        decision.effects.append(PushStored(command.session, recorded))
+
+
+def _open_lane(state: State, new: NewTask, decision: Decision) -> Lane | None:
+    limits, lanes = state.limits, state.lanes
+    if len(lanes.by_id) >= limits.lanes_max:
+        idle = lanes.drop_idle()
+        if not idle:
+            return None
+        decision.changes.append(LanesRemoved(idle))
+    lane = lanes.create(new.queue, new.rank, new.name)
+    decision.changes.append(LaneAdded(lane.lane_id, lane.queue, lane.rank, lane.name))
+    return lane
+
+
+def _refusal(state: State, new: NewTask) -> Refused | None:
+    limits = state.limits
+    size = len(new.payload)
+    if size > limits.payload_bytes_max:
+        return Refused(
+            new.task_id,
+            "payload_too_large",
+            f"the arguments of task {new.name!r} ({new.task_id}) are {size:,} bytes encoded; the "
+            f"control plane takes at most {limits.payload_bytes_max:,}",
+        )
+    if state.lanes.live >= limits.live_tasks_max:
+        return _overloaded(new.task_id, f"{limits.live_tasks_max:,} tasks are waiting or running")
+    callback = new.callback
+    if callback is not None and not state.outbox.has_room(callback.address):
+        return _overloaded(new.task_id, f"{state.outbox.owed:,} callbacks are undelivered")
+    return None
+
+
+def _no_lane(state: State, task_id: str) -> Refused:
+    bound = f"{state.limits.lanes_max:,} combinations of queue, priority and task name are in use"
+    return _overloaded(task_id, bound)
+
+
+def _overloaded(task_id: str, bound: str) -> Refused:
+    return Refused(
+        task_id,
+        "overloaded",
+        f"task {task_id} wasn't taken: {bound}, which is the limit; try again later",
+        _RETRY_AFTER_S,
+    )

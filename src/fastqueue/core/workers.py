@@ -1,0 +1,133 @@
+"""Own the subworkers as the core sees them: sessions, capacity, offered names, load."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastqueue.core.lanes import Task
+
+__all__ = ["Crew", "Worker", "Workers"]
+
+
+class Worker:
+    """Hold one subworker process: its session, if connected, and the tasks leased to it.
+
+    It outlives a session: until its grace time is over it can reconnect under the same instance
+    and keep what it runs.
+    """
+
+    __slots__ = ("capacity", "deadline", "instance", "names", "session", "tasks", "worker_id")
+
+    def __init__(self, instance: str, worker_id: str) -> None:
+        self.instance = instance
+        self.worker_id = worker_id
+        self.session = 0
+        self.names: frozenset[str] = frozenset()
+        self.capacity = 0
+        self.tasks: dict[str, Task] = {}
+        self.deadline = 0.0
+
+    @property
+    def free(self) -> int:
+        """Return how many more leases it can hold now."""
+        return self.capacity - len(self.tasks) if self.session else 0
+
+    @property
+    def load(self) -> float:
+        """Return the share of its capacity in use; 1 or more is full."""
+        return len(self.tasks) / self.capacity if self.capacity > 0 else 1.0
+
+
+class Crew:
+    """Hand out the least loaded of some subworkers, again and again, while any is free."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self._heap = [(w.load, n, w) for n, w in enumerate(workers)]
+        heapq.heapify(self._heap)
+
+    def pick(self) -> Worker | None:
+        """Return the least loaded subworker that is free, or None.
+
+        A load that has changed since it was put in the heap is put right when it comes up.
+        """
+        heap = self._heap
+        while heap:
+            load, n, worker = heap[0]
+            if worker.free <= 0:
+                heapq.heappop(heap)
+            elif worker.load != load:
+                heapq.heapreplace(heap, (worker.load, n, worker))
+            else:
+                return worker
+        return None
+
+
+class Workers:
+    """Hold all subworkers, by instance, by session and by the names they offer."""
+
+    def __init__(self) -> None:
+        self.by_instance: dict[str, Worker] = {}
+        self.by_session: dict[int, Worker] = {}
+        self._offers: dict[str, dict[str, Worker]] = {}
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self.by_instance.values())
+
+    @property
+    def connected(self) -> int:
+        """Return how many subworkers have a session."""
+        return len(self.by_session)
+
+    def get_or_add(self, instance: str, worker_id: str) -> Worker:
+        """Return the subworker of this instance, new if it isn't known."""
+        worker = self.by_instance.get(instance)
+        if worker is None:
+            worker = self.by_instance[instance] = Worker(instance, worker_id)
+        return worker
+
+    def connect(self, worker: Worker, session: int, names: frozenset[str], capacity: int) -> None:
+        """Begin a session of the subworker."""
+        worker.session = session
+        worker.names = names
+        worker.capacity = capacity
+        self.by_session[session] = worker
+        for name in names:
+            self._offers.setdefault(name, {})[worker.instance] = worker
+
+    def disconnect(self, worker: Worker) -> None:
+        """End its session; what it holds stays its own until `forget`."""
+        self.by_session.pop(worker.session, None)
+        worker.session = 0
+        for name in worker.names:
+            offering = self._offers[name]
+            offering.pop(worker.instance, None)
+            if not offering:
+                del self._offers[name]
+
+    def expired(self, now: float) -> list[Worker]:
+        """Return the subworkers without a session whose grace time is over."""
+        waiting = (w for w in self.by_instance.values() if not w.session)
+        return [worker for worker in waiting if worker.deadline <= now]
+
+    def next_deadline(self) -> float | None:
+        """Return when the next grace time is over, or None."""
+        deadlines = (w.deadline for w in self.by_instance.values() if not w.session)
+        return min(deadlines, default=None)
+
+    def forget(self, worker: Worker) -> None:
+        """Drop a subworker that is gone for good and holds nothing."""
+        self.by_instance.pop(worker.instance, None)
+
+    def offering(self, name: str) -> list[Worker]:
+        """Return the connected subworkers that offer a name and have a free slot."""
+        return [w for w in self._offers.get(name, {}).values() if w.free > 0]
+
+    def names(self) -> list[str]:
+        """Return the names that connected subworkers offer, sorted."""
+        return sorted(self._offers)
