@@ -29,7 +29,8 @@ def _plain(value: Any) -> Any:
     # Subclasses of the plain types, numpy.float64 for one; the base's own conversion, not theirs.
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, int):
+    # A bool comes here only as the key of a dict, where it would become "1" or "0".
+    if isinstance(value, int) and not isinstance(value, bool):
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)

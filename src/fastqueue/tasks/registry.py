@@ -264,9 +264,10 @@ def load_task_modules(
     for name in (part.strip() for entry in names for part in entry.split(",")):
         if not name:
             continue
-        before = set(default_registry)
+        before = {definition.name: definition for definition in default_registry}
         module = _import_file(name) if _names_a_file(name) else _import_module(name, name)
-        definitions = _definitions_of(module, set(default_registry) - before)
+        new = [one for one in default_registry if before.get(one.name) is not one]
+        definitions = _definitions_of(module, new)
         if not definitions:
             _logger.warning(
                 "The task module %s defines no tasks: decorate its functions with @task", name
@@ -276,7 +277,7 @@ def load_task_modules(
     return registry
 
 
-def _definitions_of(module: ModuleType, new: set[TaskDefinition]) -> list[TaskDefinition]:
+def _definitions_of(module: ModuleType, new: Sequence[TaskDefinition]) -> list[TaskDefinition]:
     """Return what importing the module brought, or would have, had it not been imported before."""
     found = {definition.name: definition for definition in new}
     for value in vars(module).values():
