@@ -39,7 +39,7 @@ def _plain(value: Any) -> Any:
     if _is_pydantic_model(value):
         # In JSON mode the model itself says what its JSON is, and the same model reads it back.
         return value.model_dump(mode="json", round_trip=True)
-    raise TypeError(f"a value of type {type(value).__qualname__!r}")
+    raise TypeError(f"a value of type {type(value).__name__!r}")
 
 
 def _is_pydantic_model(value: object) -> bool:
@@ -62,16 +62,21 @@ def holds_non_finite(value: object) -> bool:
     only then is every value visited. Called only where the JSON has a null in it.
     """
     try:
-        suspect = _NON_FINITE_MSGPACK.search(_encode_msgpack(value)) is not None
-    except Exception:  # noqa: BLE001 - hooks run user code; and an int may be too long for it
-        suspect = True
-    return suspect and _visit_non_finite(value)
-
-
-def _visit_non_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    return any(_visit_non_finite(child) for _, child in children_of(value))
+        if _NON_FINITE_MSGPACK.search(_encode_msgpack(value)) is None:
+            return False
+    except OverflowError:
+        # JSON takes a longer int than MessagePack: visit every value.
+        pass
+    unvisited: list[object] = [msgspec.to_builtins(value, enc_hook=_plain)]
+    while unvisited:
+        match unvisited.pop():
+            case float() as number if not math.isfinite(number):
+                return True
+            case dict() as inner:
+                unvisited.extend(inner.values())
+            case list() | tuple() | set() | frozenset() as inner:
+                unvisited.extend(inner)
+    return False
 
 
 def children_of(value: object) -> Iterator[tuple[str, object]]:

@@ -93,11 +93,11 @@ def encode_arguments(
             # Fails on a name that isn't text, which JSON would silently turn into text.
             "".join(kwargs)
         payload = encode_json((args, kwargs))
+        if b"null" not in payload or not holds_non_finite((args, kwargs)):
+            return payload
     except Exception as error:  # encoding runs user code
         raise _argument_error(task_name, args, kwargs, _json_complaint, error) from error
-    if b"null" in payload and holds_non_finite((args, kwargs)):
-        raise _argument_error(task_name, args, kwargs, _json_complaint, None)
-    return payload
+    raise _argument_error(task_name, args, kwargs, _json_complaint, None)
 
 
 def decode_arguments(
@@ -120,7 +120,7 @@ def decode_arguments(
         case (list() | tuple() as args, dict() as kwargs):
             return list(args), kwargs
     raise SerializationError(
-        f"the arguments can't be decoded: the pickle holds a {type(call).__qualname__!r} instead "
+        f"the arguments can't be decoded: the pickle holds a {type(call).__name__!r} instead "
         "of the positional and the keyword arguments"
     )
 
@@ -198,11 +198,11 @@ def _dumps(value: Any, format_: SerializationFormat, what: str) -> bytes:
             raise _value_error(what, value, _pickle_complaint, error) from error
     try:
         encoded = encode_json(value)
+        if b"null" not in encoded or not holds_non_finite(value):
+            return encoded
     except Exception as error:  # encoding runs user code
         raise _value_error(what, value, _json_complaint, error) from error
-    if b"null" in encoded and holds_non_finite(value):
-        raise _value_error(what, value, _json_complaint, None)
-    return encoded
+    raise _value_error(what, value, _json_complaint, None)
 
 
 def _require_pickle(verb: str, what: str) -> None:
@@ -238,7 +238,7 @@ def _checked_args(task_name: str, args: object) -> Sequence[Any]:
         return tuple(args)
     raise SerializationError(
         f"the positional arguments of task {task_name!r} are a value of type "
-        f"{type(args).__qualname__!r}; pass a tuple or a list"
+        f"{type(args).__name__!r}; pass a tuple or a list"
     )
 
 
@@ -247,15 +247,16 @@ def _checked_kwargs(task_name: str, kwargs: object) -> dict[str, Any]:
         return dict(kwargs)
     raise SerializationError(
         f"the keyword arguments of task {task_name!r} are a value of type "
-        f"{type(kwargs).__qualname__!r}; pass a dict"
+        f"{type(kwargs).__name__!r}; pass a dict"
     )
 
 
 def _json_complaint(value: object) -> str | None:
     """Say why `value` isn't JSON, or return None if it is."""
-    kind = f"a value of type {type(value).__qualname__!r}"
+    kind = f"a value of type {type(value).__name__!r}"
     try:
-        encoded = encode_json(value)
+        if b"null" not in encode_json(value) or not holds_non_finite(value):
+            return None
     except RecursionError:
         return f"{kind} that contains itself or is nested too deep"
     except UnicodeEncodeError:
@@ -266,9 +267,8 @@ def _json_complaint(value: object) -> str | None:
         if str(error) == kind:
             return kind
         return f"{kind} ({type(error).__name__}: {error})"
-    if b"null" not in encoded or not holds_non_finite(value):
-        return None
-    return f"{value!r}, which is not a JSON number" if isinstance(value, float) else kind
+    what = repr(value) if isinstance(value, float) else f"{kind} holding NaN or an infinity"
+    return f"{what}, which is not a JSON number"
 
 
 def _pickle_complaint(value: object) -> str | None:
@@ -276,7 +276,7 @@ def _pickle_complaint(value: object) -> str | None:
     try:
         pickle.dumps(value, _PICKLE_PROTOCOL)
     except Exception as error:  # noqa: BLE001 - pickling runs user code
-        return f"a value of type {type(value).__qualname__!r} ({type(error).__name__}: {error})"
+        return f"a value of type {type(value).__name__!r} ({type(error).__name__}: {error})"
     return None
 
 
@@ -332,7 +332,7 @@ def _argument_error(
         if not isinstance(name, str):
             return SerializationError(
                 f"the keyword argument {name!r} of task {task_name!r} has a name of type "
-                f"{type(name).__qualname__!r}; names must be text"
+                f"{type(name).__name__!r}; names must be text"
             )
         if complaint(name) is not None:
             return SerializationError(

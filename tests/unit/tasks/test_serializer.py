@@ -280,6 +280,27 @@ class TestJsonRefuses:
         assert "argument 1 of task 'resize'" in message_of(Point(x=math.nan))
         assert "at .x: nan" in message_of(Point(x=math.nan))
 
+    def test_such_a_number_that_a_model_makes_only_when_it_is_dumped(self):
+        class Lazy(pydantic.BaseModel):
+            @pydantic.model_serializer
+            def dump(self) -> list[float]:
+                return [math.nan]
+
+        assert "argument 1 of task 'resize'" in message_of(Lazy())
+        assert "'Lazy' holding NaN or an infinity" in message_of(Lazy())
+
+    def test_such_a_number_behind_an_enum(self):
+        class Odd(enum.Enum):
+            NAN = math.nan
+
+        assert "'Odd' holding NaN or an infinity" in message_of([Odd.NAN])
+
+    def test_such_a_number_as_deep_as_json_goes(self):
+        deep: list[object] = [None, 2**70, math.nan]
+        for _ in range(500):
+            deep = [deep]
+        assert "which is not a JSON number" in message_of(deep)
+
     @pytest.mark.parametrize("value", ["null", [None], {"null": None}, "\ufffd null \x7f\xf0"])
     def test_but_not_a_real_null_nor_the_word(self, value):
         assert decode_result(encode_result(value)) == value
