@@ -17,6 +17,7 @@ __all__ = [
     "ClientReady",
     "Command",
     "GiveBack",
+    "Inspect",
     "Loaded",
     "Query",
     "Report",
@@ -138,6 +139,15 @@ class Watch(Struct, frozen=True, gc=False):
     stored: Mapping[str, StoredTask] = {}
 
 
+class Inspect(Struct, frozen=True, gc=False):
+    """A client asks about the queue itself."""
+
+    session: int
+    request: int
+    topic: str
+    task_ids: Sequence[str] = ()
+
+
 class Loaded(Struct, frozen=True, gc=False):
     """The store returned the next tasks of a lane's window."""
 
@@ -173,6 +183,7 @@ Command = (
     | Cancel
     | Query
     | Watch
+    | Inspect
     | Loaded
     | CallbacksSent
     | Tick

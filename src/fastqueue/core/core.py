@@ -14,6 +14,7 @@ from fastqueue.core import commands as cmd
 from fastqueue.core.changes import CallbacksRemoved
 from fastqueue.core.decision import Decision
 from fastqueue.core.effects import DeliverCallbacks
+from fastqueue.core.inspection import inspect
 from fastqueue.core.leasing import (
     disconnect_worker,
     expire_workers,
@@ -116,6 +117,7 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.Cancel: cancel,
     cmd.Query: query,
     cmd.Watch: watch,
+    cmd.Inspect: inspect,
     cmd.Loaded: loaded,
     cmd.CallbacksSent: _callbacks_sent,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastqueue.core.records import Lease, Refused, Result
 from fastqueue.tasks.models import TaskStatus
@@ -12,6 +13,7 @@ __all__ = [
     "AcknowledgeReport",
     "AcknowledgeSubmit",
     "AnswerCancel",
+    "AnswerInspect",
     "AnswerQuery",
     "AnswerWatch",
     "CloseSession",
@@ -86,6 +88,16 @@ class PushStored:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerInspect:
+    """Answer a question about the queue; `ask_store` are ids whose fate only the store knows."""
+
+    session: int
+    request: int
+    answer: dict[str, Any]
+    ask_store: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerWatch:
     """Answer a watch: what is neither live nor recorded, or why none is watched."""
 
@@ -140,6 +152,7 @@ Effect = (
     | PushResults
     | PushStored
     | AnswerQuery
+    | AnswerInspect
     | AnswerWatch
     | AnswerCancel
     | CloseSession

@@ -35,6 +35,7 @@ class Outbox:
         self._addresses: dict[str, _Address] = {}
         # (due, address); an entry that no longer tells the truth is dropped when it comes up.
         self._schedule: list[tuple[float, str]] = []
+        self._sending = 0
         self.owed = 0
         self.next_number = 1
 
@@ -76,6 +77,7 @@ class Outbox:
         """
         entry = self._addresses[address]
         entry.sending = False
+        self._sending -= 1
         entry.owed -= done
         self.owed -= done
         if entry.owed == 0:
@@ -100,13 +102,14 @@ class Outbox:
         while (next_due := self.next_due()) is not None and next_due <= now:
             _, address = heapq.heappop(self._schedule)
             self._addresses[address].sending = True
+            self._sending += 1
             due.append(address)
         return due
 
     def next_due(self) -> float | None:
-        """Return when the next delivery is to begin, or None."""
+        """Return when the next delivery is to begin, or None if one has to end first."""
         schedule = self._schedule
-        while schedule:
+        while schedule and self._sending < self._limits.callback_deliveries_max:
             due, address = schedule[0]
             entry = self._addresses.get(address)
             if entry is not None and not entry.sending and entry.due == due:

@@ -1,0 +1,69 @@
+"""Own the framing: each frame is a 4-byte big-endian length and that many bytes of msgpack.
+
+The length is checked against the limit before anything is allocated for the body.
+"""
+
+from __future__ import annotations
+
+from fastqueue.errors import ProtocolError
+
+__all__ = ["FRAME_BYTES_MAX", "HELLO_BYTES_MAX", "FrameDecoder", "frame"]
+
+# Twice the largest payload by default: one task and its wrapping always fit a frame.
+FRAME_BYTES_MAX = 32 * 1024**2
+HELLO_BYTES_MAX = 4 * 1024
+_HEADER_BYTES = 4
+
+
+def frame(body: bytes) -> bytes:
+    """Return `body` with its length in front."""
+    return len(body).to_bytes(_HEADER_BYTES, "big") + body
+
+
+class FrameDecoder:
+    """Cut a stream of bytes into frames.
+
+    Attributes:
+        frame_bytes_max: the largest body that is accepted.
+    """
+
+    def __init__(self, frame_bytes_max: int) -> None:
+        self.frame_bytes_max = frame_bytes_max
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes of the stream; return the bodies that are complete.
+
+        Raises:
+            ProtocolError: a header announces more than the limit: the stream is garbage or hostile.
+        """
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            if len(buffer) < self._needed(buffer, 0):
+                return []
+            data = bytes(buffer)
+            buffer.clear()
+        bodies: list[bytes] = []
+        start, size = 0, len(data)
+        while True:
+            end = start + self._needed(data, start)
+            if end > size:
+                break
+            bodies.append(data[start + _HEADER_BYTES : end])
+            start = end
+        if start < size:
+            buffer += data[start:] if start else data
+        return bodies
+
+    def _needed(self, data: bytes | bytearray, start: int) -> int:
+        """Return how many bytes the frame at `start` takes, as far as that is known."""
+        if len(data) - start < _HEADER_BYTES:
+            return _HEADER_BYTES
+        length = int.from_bytes(data[start : start + _HEADER_BYTES], "big")
+        if length > self.frame_bytes_max:
+            raise ProtocolError(
+                f"a frame of {length:,} bytes was announced; at most {self.frame_bytes_max:,} "
+                "are accepted"
+            )
+        return _HEADER_BYTES + length

@@ -1,0 +1,263 @@
+"""Own the messages between control plane, subworkers and clients.
+
+A connection begins with `Hello` from the side that dialled and `Welcome` or `Refusal` from the
+control plane. These three are maps with names, so that any version can read any other's; all that
+follows is arrays, compact and quick to decode. Each later message is one of `ToControlPlane`,
+`ToSubworker` or `ToClient`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fastqueue.core.records import (
+    HeldLease,
+    Lease,
+    NewTask,
+    Outcome,
+    Refused,
+    Result,
+    ShortText,
+    TaskId,
+    TaskName,
+)
+from fastqueue.errors import ProtocolError
+from fastqueue.tasks.models import TaskStatus
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "ROLE_CLIENT",
+    "ROLE_SUBWORKER",
+    "Cancel",
+    "Cancelled",
+    "Capacity",
+    "Failed",
+    "Found",
+    "GiveBack",
+    "Hello",
+    "Inspect",
+    "Inspected",
+    "Leases",
+    "Push",
+    "Query",
+    "Ready",
+    "Refusal",
+    "Report",
+    "Reported",
+    "Revoked",
+    "Submit",
+    "Submitted",
+    "ToClient",
+    "ToControlPlane",
+    "ToSubworker",
+    "Watch",
+    "Watched",
+    "Welcome",
+    "decode_greeting",
+    "decode_hello",
+    "encode",
+]
+
+PROTOCOL_VERSION = 1
+
+ROLE_CLIENT = "client"
+ROLE_SUBWORKER = "subworker"
+
+
+class Hello(Struct, tag="hello", kw_only=True, frozen=True):
+    """Open a connection: who dials, and which protocol version it speaks.
+
+    `instance` is new for each process life; `name` is for people.
+    """
+
+    protocol: int
+    role: ShortText
+    instance: ShortText
+    name: ShortText = ""
+    version: ShortText = ""
+
+
+class Welcome(Struct, tag="welcome", kw_only=True, frozen=True):
+    """Accept a connection, and tell the limits that hold on it."""
+
+    protocol: int
+    control_plane_id: str
+    epoch: int
+    frame_bytes_max: int
+    payload_bytes_max: int
+
+
+class Refusal(Struct, tag="refusal", kw_only=True, frozen=True):
+    """Turn a connection down; `retry` says whether trying again may help."""
+
+    code: str
+    message: str
+    retry: bool = False
+
+
+class Submit(Struct, array_like=True, tag=1, frozen=True, gc=False):
+    """Submit tasks."""
+
+    request: int
+    tasks: list[NewTask]
+
+
+class Cancel(Struct, array_like=True, tag=2, frozen=True, gc=False):
+    """Cancel tasks that are queued."""
+
+    request: int
+    task_ids: list[TaskId]
+
+
+class Query(Struct, array_like=True, tag=3, frozen=True, gc=False):
+    """Ask what is known of tasks."""
+
+    request: int
+    task_ids: list[TaskId]
+
+
+class Watch(Struct, array_like=True, tag=4, frozen=True, gc=False):
+    """Ask for the results of tasks to be pushed: now, or when they are recorded."""
+
+    request: int
+    task_ids: list[TaskId]
+
+
+class Inspect(Struct, array_like=True, tag=5, frozen=True, gc=False):
+    """Ask the control plane about itself (`topic`), or about certain tasks."""
+
+    request: int
+    topic: ShortText
+    task_ids: list[TaskId] = []
+
+
+class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
+    """Say that a subworker can take leases: what it offers and what it still holds."""
+
+    names: list[TaskName]
+    capacity: Annotated[int, Meta(ge=0, le=100_000)]
+    held: list[HeldLease]
+
+
+class Report(Struct, array_like=True, tag=12, frozen=True, gc=False):
+    """Report outcomes; they are kept until `Reported` names the sequence number."""
+
+    sequence: int
+    outcomes: list[Outcome]
+
+
+class GiveBack(Struct, array_like=True, tag=13, frozen=True, gc=False):
+    """Give back leases that aren't started."""
+
+    leases: list[HeldLease]
+
+
+class Capacity(Struct, array_like=True, tag=14, frozen=True, gc=False):
+    """Say how many leases the subworker wants to hold at once from now on."""
+
+    capacity: Annotated[int, Meta(ge=0, le=100_000)]
+
+
+class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False):
+    """Acknowledge a submission: all of it is on disk, but for what is refused."""
+
+    request: int
+    refused: list[Refused]
+
+
+class Cancelled(Struct, array_like=True, tag=22, frozen=True, gc=False):
+    """Answer a `Cancel`, in the order of its ids: cancelled now, and the status."""
+
+    request: int
+    answers: list[tuple[bool, TaskStatus | None]]
+
+
+class Found(Struct, array_like=True, tag=23, frozen=True, gc=False):
+    """Answer a `Query`, in the order of its ids; None is unknown or expired."""
+
+    request: int
+    results: list[Result | None]
+
+
+class Watched(Struct, array_like=True, tag=24, frozen=True, gc=False):
+    """Answer a `Watch`; `unknown` are ids that are neither live nor recorded."""
+
+    request: int
+    unknown: list[str]
+
+
+class Inspected(Struct, array_like=True, tag=25, frozen=True, gc=False):
+    """Answer an `Inspect`."""
+
+    request: int
+    answer: Any
+
+
+class Failed(Struct, array_like=True, tag=26, frozen=True, gc=False):
+    """Say that a request couldn't be carried out, and why."""
+
+    request: int
+    code: str
+    message: str
+    retry_after_s: float = 0.0
+
+
+class Push(Struct, array_like=True, tag=27, frozen=True, gc=False):
+    """Push results to the client that waits for them."""
+
+    results: list[Result]
+
+
+class Leases(Struct, array_like=True, tag=31, frozen=True, gc=False):
+    """Lease tasks to a subworker."""
+
+    leases: list[Lease]
+
+
+class Reported(Struct, array_like=True, tag=32, frozen=True, gc=False):
+    """Acknowledge a report: what is valid in it is recorded."""
+
+    sequence: int
+
+
+class Revoked(Struct, array_like=True, tag=33, frozen=True, gc=False):
+    """Say that leases are void: their outcomes would be refused."""
+
+    task_ids: list[str]
+
+
+ToControlPlane = Submit | Cancel | Query | Watch | Inspect | Ready | Report | GiveBack | Capacity
+ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push
+ToSubworker = Leases | Reported | Revoked
+
+encode = msgspec.msgpack.Encoder().encode
+
+_decode_hello = msgspec.msgpack.Decoder(Hello).decode
+_greetings: msgspec.msgpack.Decoder[Welcome | Refusal] = msgspec.msgpack.Decoder(Welcome | Refusal)
+
+
+def decode_hello(body: bytes | memoryview) -> Hello:
+    """Return the hello that a dialling peer sent.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        return _decode_hello(body)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"the first frame isn't a hello of fastqueue: {error}") from error
+
+
+def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal:
+    """Return what the control plane answered to a hello.
+
+    Raises:
+        ProtocolError: it is neither a welcome nor a refusal.
+    """
+    try:
+        return _greetings.decode(body)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"the peer didn't answer like a control plane: {error}") from error

@@ -1,0 +1,92 @@
+"""Own the `Store` protocol: what the engine asks of durable storage.
+
+One transaction is open from the first `write` to `commit`. Reads see what is written; the engine
+answers nobody from a read before the commit. No code outside `store/` may assume one file or one
+owner: another implementation is a database server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fastqueue.core.changes import Change
+    from fastqueue.core.commands import StoredTask
+    from fastqueue.core.records import PendingCallback, Result
+    from fastqueue.core.state import Snapshot
+
+__all__ = ["NumberedCallback", "Store", "WindowRow"]
+
+
+class WindowRow(NamedTuple):
+    """Carry a task read into a window; its payload comes along if it is small, else None."""
+
+    task: StoredTask
+    payload: bytes | None
+
+
+class NumberedCallback(NamedTuple):
+    """Carry a callback that is owed, under its number."""
+
+    number: int
+    callback: PendingCallback
+
+
+class Store(Protocol):
+    """Keep what must survive; see the module for the rules of transactions."""
+
+    control_plane_id: str
+
+    def load(self, wall_now: float) -> Snapshot:
+        """Begin a boot epoch, durably, and return what the core starts from."""
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Apply changes to the open transaction, beginning one if none is open.
+
+        Raises:
+            StoreError: they can't be written; the transaction is to be rolled back.
+        """
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether anything written waits for `commit`."""
+
+    async def commit(self) -> None:
+        """Make all that is written durable.
+
+        Raises:
+            StoreFull: there is no room; nothing of the transaction is kept.
+            StoreError: it failed for another reason; whether it is durable is unknown.
+        """
+
+    def rollback(self) -> None:
+        """Drop the open transaction, if there is one."""
+
+    def find_known(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Return those ids that the store knows in any state, tombstones included."""
+
+    def find_live(self, task_ids: Iterable[str]) -> dict[str, StoredTask]:
+        """Return those tasks that are live."""
+
+    def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Return those ids whose result was recorded once and is evicted."""
+
+    def find_results(self, task_ids: Iterable[str]) -> dict[str, Result]:
+        """Return those results that are recorded."""
+
+    def greatest_id(self) -> str:
+        """Return an id that no known id is greater than; empty if none is known."""
+
+    def read_window(self, lane_id: int, after_key: int, limit: int) -> list[WindowRow]:
+        """Return the next tasks of a lane in the order of their keys."""
+
+    def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return the payloads of live tasks by key."""
+
+    def read_callbacks(self, address: str, limit: int) -> list[NumberedCallback]:
+        """Return the first callbacks owed to an address, in order."""
+
+    def close(self) -> None:
+        """Give the storage up; what isn't committed is dropped."""

@@ -1,0 +1,170 @@
+"""Own the store's files: the data directory, its lock, opening the database, its schema.
+
+A second control plane on one data directory would be a second owner of the queue, and SQLite alone
+wouldn't stop it: the lock file does, for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import apsw
+
+from fastqueue.errors import (
+    ConfigurationError,
+    StoreCorrupt,
+    StoreError,
+    StoreLocked,
+    StoreTooNew,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["DATABASE_NAME", "DirectoryLock", "migrate", "open_database"]
+
+DATABASE_NAME = "fastqueue.db"
+_LOCK_NAME = "lock"
+_APPLICATION_ID = 0x66717565  # "fque"
+_SYNCHRONOUS = {"full": 2, "normal": 1}
+# A store up to this size is checked whole at start; it takes some tens of milliseconds. Damage in
+# a larger one is found when it is read, and ends the control plane then.
+_CHECKED_BYTES_MAX = 32 * 1024**2
+_CACHE_KIB = 16 * 1024
+# Pages in the log before a commit also writes them back: 16 MiB.
+_CHECKPOINT_PAGES = 4_000
+
+
+class DirectoryLock:
+    """Hold a data directory for this process alone, until `release` or the process ends.
+
+    Raises:
+        ConfigurationError: the directory can't be made or written.
+        StoreLocked: another control plane holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(
+                directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"the data directory {str(directory)!r} can't be written: {error.strerror}; "
+                "choose another with --data-dir or FASTQUEUE_DATA_DIR"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise StoreLocked(
+                f"the data directory {str(directory)!r} is in use by another control plane"
+                f"{f' (process {holder})' if holder else ''}; stop that one, or choose another "
+                "directory with --data-dir"
+            ) from error
+        os.truncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another control plane have the directory."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def open_database(directory: Path, durability: str) -> apsw.Connection:
+    """Open the store in `directory`, creating it if there is none, with its schema up to date.
+
+    Raises:
+        StoreCorrupt: the file is damaged or isn't a store; it is left as it is.
+        StoreTooNew: a newer fastqueue wrote it.
+        StoreError: it can't be opened.
+    """
+    if durability == "memory":
+        in_memory = apsw.Connection(":memory:")
+        migrate(in_memory, ":memory:")
+        return in_memory
+    path = directory / DATABASE_NAME
+    connection: apsw.Connection | None = None
+    try:
+        # SQLite gives its log and the database the same mode. The descriptor is closed before
+        # SQLite has any lock on the file, which closing it later would drop.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = apsw.Connection(str(path))
+        _configure(connection, path, durability)
+        _check(connection, path)
+        migrate(connection, str(path))
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        if connection is not None:
+            connection.close()
+        raise _corrupt(path, str(error)) from error
+    except (apsw.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        raise StoreError(f"the store {str(path)!r} can't be opened: {error}") from error
+    return connection
+
+
+def _configure(connection: apsw.Connection, path: Path, durability: str) -> None:
+    connection.pragma("locking_mode", "exclusive")
+    mode = connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", durability)
+    connection.pragma("cache_size", -_CACHE_KIB)
+    connection.pragma("temp_store", "memory")
+    connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+    synchronous = connection.pragma("synchronous")
+    if mode != "wal" or synchronous != _SYNCHRONOUS[durability]:
+        raise StoreError(
+            f"the store {str(path)!r} can't be made durable: journal_mode is {mode}, "
+            f"synchronous {synchronous}"
+        )
+
+
+def _check(connection: apsw.Connection, path: Path) -> None:
+    application_id = connection.pragma("application_id")
+    is_new = connection.pragma("schema_version") == 0
+    if not is_new and application_id != _APPLICATION_ID:
+        raise _corrupt(path, "it is a database of another program")
+    if path.stat().st_size <= _CHECKED_BYTES_MAX:
+        answer = connection.pragma("quick_check")
+        if answer != "ok":
+            raise _corrupt(path, str(answer))
+
+
+def _corrupt(path: Path, reason: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the store {str(path)!r} is damaged ({reason}); it is left as it is: restore it from a "
+        "backup, or move it away to begin with an empty one"
+    )
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Bring the schema up to date, each step in a transaction with its number.
+
+    Raises:
+        StoreTooNew: the schema is newer than any this program knows.
+    """
+    scripts = sorted(
+        entry.name
+        for entry in resources.files(f"{__package__}.migrations").iterdir()
+        if entry.name.endswith(".sql")
+    )
+    known = len(scripts)
+    found = connection.pragma("user_version")
+    if found > known:
+        raise StoreTooNew(
+            f"the store {path!r} has schema {found}; this fastqueue knows up to {known}: "
+            "install the newer version that wrote it"
+        )
+    for number, name in enumerate(scripts[found:], start=found + 1):
+        assert int(name.split("_")[0]) == number, f"migration {name} is out of order"
+        script = resources.files(f"{__package__}.migrations").joinpath(name).read_text("utf-8")
+        with connection:
+            connection.execute(script)
+            connection.pragma("application_id", _APPLICATION_ID)
+            connection.pragma("user_version", number)

@@ -1,0 +1,86 @@
+"""Own the SQL that runs after start-up; each statement is prepared once and kept by apsw."""
+
+from __future__ import annotations
+
+_STORED_TASK = (
+    "t.key, t.task_id, t.client, t.attempt, t.crashes, t.format, t.submitted_at,"
+    " t.callback_address, t.callback_data"
+)
+
+SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+GET_META = "SELECT value FROM meta WHERE name = ?"
+
+ADD_LANE = "INSERT INTO lanes (lane_id, queue, rank, name) VALUES (?, ?, ?, ?)"
+REMOVE_LANE = "DELETE FROM lanes WHERE lane_id = ?"
+COUNT_LANE = "UPDATE lanes SET live = live + ? WHERE lane_id = ?"
+LANES = "SELECT lane_id, queue, rank, name, live FROM lanes ORDER BY lane_id"
+REMOVE_IDLE_LANES = "DELETE FROM lanes WHERE live = 0"
+LAST_KEY = "SELECT max(key) FROM tasks WHERE key BETWEEN ? AND ?"
+
+ADD_TASK = (
+    "INSERT INTO tasks (key, task_id, client, submitted_at, format, callback_address,"
+    " callback_data, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REMOVE_TASK = "DELETE FROM tasks WHERE key = ?"
+SPEND_ATTEMPT = "UPDATE tasks SET attempt = ?, crashes = ? WHERE key = ?"
+FIND_LIVE = (
+    f"SELECT {_STORED_TASK}, l.token, l.worker FROM tasks t LEFT JOIN leases l USING (key)"
+    " WHERE t.task_id = ?"
+)
+READ_WINDOW = (
+    f"SELECT {_STORED_TASK}, CASE WHEN length(t.payload) <= ?4 THEN t.payload END"
+    " FROM tasks t WHERE t.key > ?1 AND t.key <= ?2 ORDER BY t.key LIMIT ?3"
+)
+READ_PAYLOAD = "SELECT payload FROM tasks WHERE key = ?"
+
+ADD_LEASE = "INSERT OR REPLACE INTO leases (key, token, worker) VALUES (?, ?, ?)"
+REMOVE_LEASE = "DELETE FROM leases WHERE key = ?"
+LEASED = f"SELECT {_STORED_TASK}, l.token, l.worker FROM leases l JOIN tasks t USING (key)"
+REMOVE_ORPHANED_LEASES = "DELETE FROM leases WHERE key NOT IN (SELECT key FROM tasks)"
+
+ADD_RESULT = (
+    "INSERT INTO results (task_id, accessed, completed_at, size, status, name, attempt, format,"
+    " started_at, worker_id, error, traceback, result)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ACCESS_RESULT = "UPDATE results SET accessed = ? WHERE task_id = ?"
+REMOVE_RESULT = "DELETE FROM results WHERE task_id = ?"
+READ_RESULT = (
+    "SELECT task_id, status, name, attempt, format, result, error, traceback, started_at,"
+    " completed_at, worker_id FROM results WHERE task_id = ?"
+)
+RESULT_INDEX = "SELECT task_id, size, completed_at, accessed FROM results ORDER BY accessed"
+
+ADD_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (task_id) VALUES (?)"
+COUNT_TOMBSTONES = "SELECT count(*) FROM tombstones"
+# Ids are time-ordered, so the smallest are the oldest.
+TRIM_TOMBSTONES = (
+    "DELETE FROM tombstones WHERE task_id IN"
+    " (SELECT task_id FROM tombstones ORDER BY task_id LIMIT ?)"
+)
+IS_EVICTED = "SELECT task_id FROM tombstones WHERE task_id = ?"
+IS_KNOWN = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM tasks WHERE task_id = ?1)"
+    " OR EXISTS (SELECT 1 FROM results WHERE task_id = ?1)"
+    " OR EXISTS (SELECT 1 FROM tombstones WHERE task_id = ?1)"
+)
+GREATEST_ID = (
+    "SELECT max(coalesce((SELECT max(task_id) FROM tasks), ''),"
+    " coalesce((SELECT max(task_id) FROM results), ''),"
+    " coalesce((SELECT max(task_id) FROM tombstones), ''))"
+)
+
+ADD_CALLBACK = (
+    "INSERT INTO callbacks (number, address, task_id, status, started_at, completed_at, error,"
+    " data, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REMOVE_CALLBACK = "DELETE FROM callbacks WHERE number = ?"
+READ_CALLBACKS = (
+    "SELECT number, address, task_id, status, result, error, started_at, completed_at, data"
+    " FROM callbacks WHERE address = ? ORDER BY number LIMIT ?"
+)
+CALLBACKS_OWED = "SELECT address, count(*) FROM callbacks GROUP BY address"
+LAST_CALLBACK = "SELECT coalesce(max(number), 0) FROM callbacks"
+
+ADD_NAME = "INSERT OR IGNORE INTO names (name) VALUES (?)"
+NAMES = "SELECT name FROM names"

@@ -1,0 +1,376 @@
+"""Own the SQLite store: changes become statements, reads become records.
+
+Statements run on the caller's thread, the event loop's; only COMMIT runs in a thread of its own,
+because it alone waits for the disk. (The other way round, every row would fight for the
+interpreter lock.) While a COMMIT is under way nobody may use the connection; the engine sees to it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from fastqueue.core import changes as ch
+from fastqueue.core.commands import StoredTask
+from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
+from fastqueue.core.records import Callback, PendingCallback, Result
+from fastqueue.core.state import LeasedRow, Snapshot
+from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
+from fastqueue.store.base import NumberedCallback, WindowRow
+from fastqueue.store.sqlite import statements as sql
+from fastqueue.store.sqlite.committer import Committer
+from fastqueue.store.sqlite.files import DirectoryLock, open_database
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+__all__ = ["SqliteStore"]
+
+# A payload up to this size is read along with its task's row; larger ones when they are leased.
+_WINDOW_PAYLOAD_BYTES_MAX = 4 * 1024
+
+
+class SqliteStore:
+    """Keep the queue in one SQLite file, or in memory for `durability="memory"`.
+
+    Args:
+        directory: the data directory; made if it isn't there, and held until `close`.
+        durability: "full" (a commit survives power loss), "normal" (a crash of the process),
+            "memory" (nothing).
+
+    Raises:
+        ConfigurationError: the directory can't be written.
+        StoreError: it is locked, damaged, too new, or can't be opened.
+    """
+
+    def __init__(self, directory: Path, durability: str = "full") -> None:
+        self._lock = DirectoryLock(directory)
+        try:
+            self._connection = open_database(directory, durability)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._execute = self._connection.execute
+        self._executemany = self._connection.executemany
+        self._committer = Committer() if durability != "memory" else None
+        # Keys with a row in `leases`, so that a finish without one costs no statement.
+        self._leased: set[int] = set()
+        self._live_by_lane: Counter[int] = Counter()
+        self._in_transaction = False
+        self.control_plane_id = self._get_or_make_id()
+        self._writers: dict[type, Callable[[Any], None]] = {
+            ch.LaneAdded: self._add_lane,
+            ch.LanesRemoved: self._remove_lanes,
+            ch.TasksAdded: self._add_tasks,
+            ch.TasksFinished: self._finish_tasks,
+            ch.LeasesAdded: self._add_leases,
+            ch.LeasesEnded: self._end_leases,
+            ch.LeasesLost: self._lose_leases,
+            ch.ResultsAccessed: self._access_results,
+            ch.ResultsEvicted: self._evict_results,
+            ch.TombstonesTrimmed: self._trim_tombstones,
+            ch.CallbacksAdded: self._add_callbacks,
+            ch.CallbacksRemoved: self._remove_callbacks,
+            ch.NamesOffered: self._add_names,
+        }
+
+    # -- transactions
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether anything written waits for `commit`."""
+        return self._in_transaction
+
+    def write(self, changes: Iterable[ch.Change]) -> None:
+        """Apply changes to the open transaction, beginning one if none is open.
+
+        Raises:
+            StoreError: they can't be written; the transaction is to be rolled back.
+        """
+        try:
+            for change in changes:
+                if not self._in_transaction:
+                    self._execute("BEGIN IMMEDIATE")
+                    self._in_transaction = True
+                self._writers[type(change)](change)
+        except apsw.Error as error:
+            raise _store_error("written", error) from error
+
+    async def commit(self) -> None:
+        """Make all that is written durable.
+
+        Raises:
+            StoreFull: there is no room; nothing of the transaction is kept.
+            StoreError: it failed for another reason; whether it is durable is unknown.
+        """
+        if not self._in_transaction:
+            return
+        try:
+            if self._live_by_lane:
+                counts = ((count, lane) for lane, count in self._live_by_lane.items() if count)
+                self._executemany(sql.COUNT_LANE, counts)
+                self._live_by_lane.clear()
+            if self._committer is None:
+                self._execute("COMMIT")
+            else:
+                await self._committer.run(self._commit)
+        except apsw.Error as error:
+            raise _store_error("committed", error) from error
+        self._in_transaction = False
+
+    def _commit(self) -> None:
+        self._execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Drop the open transaction, if there is one."""
+        self._in_transaction = False
+        self._live_by_lane.clear()
+        # SQLite may have rolled back by itself.
+        if self._connection.in_transaction:
+            self._execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Give the file up; what isn't committed is dropped."""
+        if self._committer is not None:
+            self._committer.stop()
+        self.rollback()
+        self._connection.close()
+        self._lock.release()
+
+    # -- start-up
+
+    def load(self, wall_now: float) -> Snapshot:
+        """Begin a boot epoch, durably, and return what the core starts from."""
+        try:
+            return self._load(wall_now)
+        except apsw.Error as error:
+            raise _store_error("read", error) from error
+
+    def _load(self, wall_now: float) -> Snapshot:
+        epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
+        with self._connection:
+            self._execute(sql.SET_META, ("epoch", epoch))
+            self._execute(sql.REMOVE_IDLE_LANES)
+            self._execute(sql.REMOVE_ORPHANED_LEASES)
+        lanes = list(self._execute(sql.LANES))
+        last_sequence = 0
+        for lane_id, *_ in lanes:
+            base = lane_id << SEQUENCE_BITS
+            last_key = self._scalar(sql.LAST_KEY, (base, base | SEQUENCE_MASK)) or 0
+            last_sequence = max(last_sequence, last_key & SEQUENCE_MASK)
+        leased = [
+            LeasedRow(row[0] >> SEQUENCE_BITS, _stored_task(row))
+            for row in self._execute(sql.LEASED)
+        ]
+        self._leased = {row.task.key for row in leased}
+        results = []
+        accesses = 0
+        for task_id, size, completed_at, accessed in self._execute(sql.RESULT_INDEX):
+            results.append((task_id, size, max(0.0, wall_now - completed_at)))
+            accesses = accessed
+        return Snapshot(
+            epoch=epoch,
+            lanes=lanes,
+            leased=leased,
+            results=results,
+            accesses=accesses,
+            tombstones=self._scalar(sql.COUNT_TOMBSTONES),
+            owed=list(self._execute(sql.CALLBACKS_OWED)),
+            next_callback=1 + self._scalar(sql.LAST_CALLBACK),
+            names=[name for (name,) in self._execute(sql.NAMES)],
+            last_sequence=last_sequence,
+        )
+
+    def _get_or_make_id(self) -> str:
+        found = self._scalar(sql.GET_META, ("control_plane_id",))
+        if found is None:
+            found = uuid.uuid4().hex
+            self._execute(sql.SET_META, ("control_plane_id", found))
+        return str(found)
+
+    def _scalar(self, statement: str, bindings: tuple[object, ...] = ()) -> Any:
+        for row in self._execute(statement, bindings):
+            return row[0]
+        return None
+
+    # -- reading
+
+    def find_known(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Return those ids that the store knows in any state, tombstones included."""
+        return frozenset(i for i in task_ids if self._scalar(sql.IS_KNOWN, (i,)))
+
+    def find_live(self, task_ids: Iterable[str]) -> dict[str, StoredTask]:
+        """Return those tasks that are live."""
+        return {
+            row[1]: _stored_task(row)
+            for task_id in task_ids
+            for row in self._execute(sql.FIND_LIVE, (task_id,))
+        }
+
+    def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Return those ids whose result was recorded once and is evicted."""
+        return frozenset(i for i in task_ids if self._scalar(sql.IS_EVICTED, (i,)))
+
+    def find_results(self, task_ids: Iterable[str]) -> dict[str, Result]:
+        """Return those results that are recorded."""
+        return {
+            row[0]: Result(row[0], TaskStatus(row[1]), *row[2:])
+            for task_id in task_ids
+            for row in self._execute(sql.READ_RESULT, (task_id,))
+        }
+
+    def greatest_id(self) -> str:
+        """Return an id that no known id is greater than; empty if none is known."""
+        return str(self._scalar(sql.GREATEST_ID))
+
+    def read_window(self, lane_id: int, after_key: int, limit: int) -> list[WindowRow]:
+        """Return the next tasks of a lane in the order of their keys."""
+        last = (lane_id << SEQUENCE_BITS) | SEQUENCE_MASK
+        bindings = (after_key, last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
+        return [
+            WindowRow(_stored_task((*row[:9], None, None)), row[9])
+            for row in self._execute(sql.READ_WINDOW, bindings)
+        ]
+
+    def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return the payloads of live tasks by key."""
+        return {
+            key: payload for key in keys for (payload,) in self._execute(sql.READ_PAYLOAD, (key,))
+        }
+
+    def read_callbacks(self, address: str, limit: int) -> list[NumberedCallback]:
+        """Return the first callbacks owed to an address, in order."""
+        return [
+            NumberedCallback(row[0], PendingCallback(row[1], row[2], TaskStatus(row[3]), *row[4:]))
+            for row in self._execute(sql.READ_CALLBACKS, (address, limit))
+        ]
+
+    # -- writing, a method a change
+
+    def _add_lane(self, change: ch.LaneAdded) -> None:
+        row = (change.lane_id, change.queue, change.rank, change.name)
+        self._execute(sql.ADD_LANE, row)
+
+    def _remove_lanes(self, change: ch.LanesRemoved) -> None:
+        self._executemany(sql.REMOVE_LANE, ((lane_id,) for lane_id in change.lane_ids))
+
+    def _add_tasks(self, change: ch.TasksAdded) -> None:
+        client, at = change.client, change.submitted_at
+        rows = []
+        count = self._live_by_lane
+        for key, new in zip(change.keys, change.tasks, strict=True):
+            callback = new.callback
+            address, data = (callback.address, callback.data) if callback else (None, None)
+            rows.append((key, new.task_id, client, at, new.format, address, data, new.payload))
+            count[key >> SEQUENCE_BITS] += 1
+        self._executemany(sql.ADD_TASK, rows)
+
+    def _finish_tasks(self, change: ch.TasksFinished) -> None:
+        keys, count = change.keys, self._live_by_lane
+        self._executemany(sql.REMOVE_TASK, ((key,) for key in keys))
+        for key in keys:
+            count[key >> SEQUENCE_BITS] -= 1
+        self._drop_leases(keys)
+        rows = []
+        for place, r in enumerate(change.results, start=change.accessed):
+            size = len(r.result or b"") + len(r.error or "") + len(r.traceback or "")
+            rows.append(
+                (
+                    r.task_id,
+                    place,
+                    r.completed_at,
+                    size,
+                    r.status.value,
+                    r.name,
+                    r.attempt,
+                    r.format,
+                    r.started_at,
+                    r.worker_id,
+                    r.error,
+                    r.traceback,
+                    r.result,
+                )
+            )
+        self._executemany(sql.ADD_RESULT, rows)
+
+    def _drop_leases(self, keys: Iterable[int]) -> None:
+        if self._leased:
+            stored = self._leased.intersection(keys)
+            self._executemany(sql.REMOVE_LEASE, ((key,) for key in stored))
+            self._leased -= stored
+
+    def _add_leases(self, change: ch.LeasesAdded) -> None:
+        self._executemany(sql.ADD_LEASE, change.rows)
+        self._leased.update(key for key, _, _ in change.rows)
+
+    def _end_leases(self, change: ch.LeasesEnded) -> None:
+        self._drop_leases(change.keys)
+
+    def _lose_leases(self, change: ch.LeasesLost) -> None:
+        self._executemany(sql.SPEND_ATTEMPT, change.rows)
+        self._drop_leases(key for _, _, key in change.rows)
+
+    def _access_results(self, change: ch.ResultsAccessed) -> None:
+        self._executemany(sql.ACCESS_RESULT, change.rows)
+
+    def _evict_results(self, change: ch.ResultsEvicted) -> None:
+        rows = [(task_id,) for task_id in change.task_ids]
+        self._executemany(sql.REMOVE_RESULT, rows)
+        self._executemany(sql.ADD_TOMBSTONE, rows)
+
+    def _trim_tombstones(self, change: ch.TombstonesTrimmed) -> None:
+        self._execute(sql.TRIM_TOMBSTONES, (change.count,))
+
+    def _add_callbacks(self, change: ch.CallbacksAdded) -> None:
+        self._executemany(
+            sql.ADD_CALLBACK,
+            (
+                (
+                    number,
+                    c.address,
+                    c.task_id,
+                    c.status.value,
+                    c.started_at,
+                    c.completed_at,
+                    c.error,
+                    c.data,
+                    c.result,
+                )
+                for number, c in enumerate(change.callbacks, start=change.first)
+            ),
+        )
+
+    def _remove_callbacks(self, change: ch.CallbacksRemoved) -> None:
+        self._executemany(sql.REMOVE_CALLBACK, ((number,) for number in change.numbers))
+
+    def _add_names(self, change: ch.NamesOffered) -> None:
+        self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
+
+
+def _stored_task(row: Sequence[Any]) -> StoredTask:
+    key, task_id, client, attempt, crashes, task_format, submitted_at, address, data = row[:9]
+    return StoredTask(
+        key,
+        task_id,
+        client,
+        attempt,
+        crashes,
+        task_format,
+        submitted_at,
+        None if address is None else Callback(address, data),
+        row[9] or 0,
+        row[10] or "",
+    )
+
+
+def _store_error(what: str, error: apsw.Error) -> StoreError:
+    if isinstance(error, apsw.FullError):
+        return StoreFull(f"the store can't be {what}: there is no room on its disk")
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return StoreCorrupt(f"the store is damaged, found as it was {what}: {error}")
+    return StoreError(f"the store can't be {what}: {error}")
