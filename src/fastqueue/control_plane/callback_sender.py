@@ -9,14 +9,14 @@ What NNG tells us, measured with NNG 1.11 on two cores:
   connection that ends by itself: 0.1 to 0.3 ms after it began, 24 ms at the worst with six busy
   processes on the two cores. So a connection counts only when it has lasted `settle_s`.
 - A body that reached the kernel is lost if the listener closes without having read it, as one
-  does that receives one callback and closes. Nothing tells the two apart but that the
-  connection ends right after. So a body counts as delivered when the connection outlived it by
-  `settle_s`; except the first of a connection, which counts when it is out: a listener that
+  does that receives one callback and closes. Nothing tells that from having read it but that
+  the connection ends right after. So a body counts as delivered when the connection outlived it
+  by `confirm_s`; except the first of a connection, which counts when it is out: a listener that
   closes right then has done so because it received it.
 
 There is no acknowledgement in Pair0, and a plain listener sends none. What remains is therefore
-this: bodies that a listener leaves unread for longer than `settle_s` and then dies with are lost,
-and a listener that dies within `settle_s` of reading a body which wasn't its first gets it again.
+this: bodies that a listener leaves unread for longer than `confirm_s` and then dies with are lost,
+and a listener that dies within `confirm_s` of reading a body which wasn't its first gets it again.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ class CallbackSender:
     Args:
         connect_timeout_s: how long to wait for a listener to be there.
         send_timeout_s: how long to wait for a listener that doesn't read.
-        settle_s: how long a connection must last to count; see the module's docstring.
+        settle_s: how long a connection must last before the first body; it delays that one.
+        confirm_s: how long a connection must last after a body; it delays no body, only the
+            answer of `deliver`.
         idle_timeout_s: how long an unused connection is kept.
         connections_max: how many listeners to be connected to at once.
     """
@@ -136,12 +138,14 @@ class CallbackSender:
         connect_timeout_s: float = 1.0,
         send_timeout_s: float = 5.0,
         settle_s: float = 0.05,
+        confirm_s: float = 0.1,
         idle_timeout_s: float = 1.0,
         connections_max: int = 64,
     ) -> None:
         self.connect_timeout_s = connect_timeout_s
         self.send_timeout_s = send_timeout_s
         self.settle_s = settle_s
+        self.confirm_s = confirm_s
         self.idle_timeout_s = idle_timeout_s
         self.connections_max = connections_max
         self._links: dict[str, _Link] = {}
@@ -158,7 +162,7 @@ class CallbackSender:
         """Send `bodies` to the listener at `address`.
 
         Give many at once where there are many: unless they are the first of a connection, they
-        take `settle_s` to be sure of, however many they are.
+        take `confirm_s` to be sure of, however many they are.
 
         Args:
             address: the listener's; `validate_callback_address` has accepted it.
@@ -198,7 +202,7 @@ class CallbackSender:
         """Close, after giving the deliveries going on the time to be sure of what they sent."""
         self._is_closed = True
         if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=4 * self.settle_s)
+            await asyncio.wait(self._deliveries, timeout=2 * (self.settle_s + self.confirm_s))
         self.close()
         if self._readers:
             await asyncio.wait(self._readers)
@@ -289,7 +293,7 @@ class _Link:
         if await self._outlived(pair):
             return len(out_at)
         now = asyncio.get_running_loop().time()
-        sure = bisect.bisect_right(out_at, now - self._sender.settle_s)
+        sure = bisect.bisect_right(out_at, now - self._sender.confirm_s)
         return max(sure, 1 if is_first else 0)
 
     async def _connect(self) -> PairPattern | None:
@@ -345,7 +349,7 @@ class _Link:
 
     async def _outlived(self, pair: PairPattern) -> bool:
         try:
-            return not await pair.wait_disconnected(0, self._sender.settle_s)
+            return not await pair.wait_disconnected(0, self._sender.confirm_s)
         except PatternClosed:
             return False
 
