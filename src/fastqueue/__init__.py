@@ -1,1 +1,20 @@
-"""Durable background tasks without a broker."""
+"""fastqueue: durable background tasks for Python web developers, without a broker."""
+
+from __future__ import annotations
+
+from fastqueue._version import __version__
+from fastqueue.client.client import Client
+from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
+from fastqueue.tasks.registry import task
+from fastqueue.tasks.serializer import SerializationFormat
+
+__all__ = [
+    "Cancellation",
+    "Client",
+    "SerializationFormat",
+    "TaskPriority",
+    "TaskResult",
+    "TaskStatus",
+    "__version__",
+    "task",
+]

@@ -6,9 +6,10 @@
     ├── PayloadTooLarge (ValueError)        the arguments or the result are over the limit
     ├── TaskImportError                     a task module doesn't import
     ├── TaskNameConflict (ValueError)       two functions claim one task name
-    ├── ClientStateError (RuntimeError)     the client isn't started, is stopped, or has another loop
+    ├── ClientStateError (RuntimeError)     the client isn't started, or has another loop
     ├── ControlPlaneUnavailable (ConnectionError)   no control plane answered in time
     ├── TaskTimeout (TimeoutError)          the task wasn't finished in time; it goes on
+    ├── ResultExpired (LookupError)         the control plane doesn't have the result any more
     ├── SubmissionRefused                   the control plane said no, and why
     │   └── Overloaded                      ... because a bound is reached: try again later
     ├── ProtocolError                       a peer spoke something else, or another version
@@ -37,6 +38,7 @@ __all__ = [
     "PatternTimeout",
     "PayloadTooLarge",
     "ProtocolError",
+    "ResultExpired",
     "SerializationError",
     "StoreCorrupt",
     "StoreError",
@@ -87,6 +89,18 @@ class TaskTimeout(FastQueueError, TimeoutError):  # noqa: N818 - reads as what h
 
     Attributes:
         task_id: the task; its result can still be queried under it.
+    """
+
+    def __init__(self, message: str, *, task_id: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+
+
+class ResultExpired(FastQueueError, LookupError):  # noqa: N818 - reads as what happened
+    """Name the task whose result was waited for and is unknown, evicted or past its time.
+
+    Attributes:
+        task_id: the task.
     """
 
     def __init__(self, message: str, *, task_id: str) -> None:

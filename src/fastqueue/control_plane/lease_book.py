@@ -42,15 +42,17 @@ class LeaseBook:
         """Return the changes to be written now, in order; keep the others."""
         urgent: list[Change] = []
         for change in changes:
-            kind = type(change)
-            if kind is LeasesAdded:
-                due = now + self._delay_s
-                self._leases.update((row[0], (due, row)) for row in change.rows)
-                continue
-            if kind is TasksFinished or kind is LeasesEnded:
-                self._forget(change.keys)
-            elif kind is LeasesLost:
-                self._forget(key for _, _, key in change.rows)
+            match change:
+                case LeasesAdded():
+                    due = now + self._delay_s
+                    self._leases.update((row[0], (due, row)) for row in change.rows)
+                    continue
+                case TasksFinished() | LeasesEnded():
+                    self._forget(change.keys)
+                case LeasesLost():
+                    self._forget(key for _, _, key in change.rows)
+                case _:
+                    pass
             if isinstance(change, LAZY):
                 if not self._lazy:
                     self._lazy_due = now + self._delay_s

@@ -125,12 +125,16 @@ def expire_workers(state: State, now: float, decision: Decision) -> None:
 
 def set_capacity(state: State, command: SetCapacity, now: float, decision: Decision) -> None:
     """Note how many leases a subworker wants to hold at once."""
-    state.workers.by_session[command.session].capacity = command.capacity
+    worker = state.workers.by_session.get(command.session)
+    if worker is not None:
+        worker.capacity = command.capacity
 
 
 def give_back(state: State, command: GiveBack, now: float, decision: Decision) -> None:
     """Take back leases that a subworker hasn't started; no attempt is spent."""
-    worker = state.workers.by_session[command.session]
+    worker = state.workers.by_session.get(command.session)
+    if worker is None:
+        return
     tasks = []
     for lease in command.leases:
         task = worker.tasks.get(lease.task_id)
@@ -151,7 +155,10 @@ def _requeue(state: State, tasks: list[Task], decision: Decision) -> None:
 
 def report(state: State, command: Report, now: float, decision: Decision) -> None:
     """Record the outcomes of valid leases; a stale one changes nothing."""
-    worker = state.workers.by_session[command.session]
+    worker = state.workers.by_session.get(command.session)
+    if worker is None:
+        # The same subworker connected anew meanwhile, and will report again there.
+        return
     tasks, worker_id = state.tasks, worker.worker_id
     finished = Finished()
     for outcome in command.outcomes:

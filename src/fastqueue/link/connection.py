@@ -15,7 +15,7 @@ from fastqueue.errors import ProtocolError
 from fastqueue.protocol.framing import HELLO_BYTES_MAX, FrameDecoder, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Connection"]
 
@@ -75,14 +75,18 @@ class Connection(asyncio.Protocol):
         return self._writable.is_set()
 
     def send(self, body: bytes) -> None:
-        """Send one frame; a connection that is closed drops it.
+        """Send one frame; a connection that is closed drops it."""
+        self.send_all((body,))
+
+    def send_all(self, bodies: Sequence[bytes]) -> None:
+        """Send frames with one write; a connection that is closed drops them.
 
         The peer is cut off if it doesn't read and too much waits for it.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(frame(body))
+        transport.write(frame(bodies[0]) if len(bodies) == 1 else b"".join(map(frame, bodies)))
         if transport.get_write_buffer_size() > _WRITE_BYTES_MAX:
             self.abort(ProtocolError(f"{self.peer} doesn't read what is sent to it"))
 

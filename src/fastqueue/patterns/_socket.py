@@ -38,7 +38,7 @@ RECONNECT_MIN_S = 0.1
 _BURST_COUNT = 64
 """How many messages are taken or given without once letting the loop's other tasks run."""
 
-_QUIET_S = 0.02
+_QUIET_S = 0.01
 """How long nothing may leave a broadcasting socket before it counts as drained."""
 
 _open_sockets: weakref.WeakSet[NngSocket] = weakref.WeakSet()

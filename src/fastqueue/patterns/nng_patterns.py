@@ -83,6 +83,7 @@ class ReqRepPattern(_AnsweringPattern):
     def __init__(self, address: str, is_server: bool = False, **options: Any) -> None:
         super().__init__(address, is_server, **options)
         self._answers = is_server
+        self._drains_by_fd = not is_server
 
     def _open(self) -> Any:
         return pynng.Rep0() if self._answers else pynng.Req0(resend_time=-1)

@@ -1,0 +1,450 @@
+"""Own the client that applications use: submit tasks, await or query results.
+
+Everything between `start` and `stop` lives in a `ClientConnection`; this module checks what it is
+given, encodes it, and turns what comes back into results and errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import uuid
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Self
+
+from fastqueue.client.completion import iterate_completed
+from fastqueue.client.connection import ClientConnection
+from fastqueue.client.requests import IDS_MAX
+from fastqueue.client.results import to_task_result
+from fastqueue.config import ClientSettings, SerializationFormat, parse_address
+from fastqueue.core.records import Callback, NewTask
+from fastqueue.errors import (
+    ClientStateError,
+    PayloadTooLarge,
+    ResultExpired,
+    SubmissionRefused,
+    TaskTimeout,
+)
+from fastqueue.protocol import messages as msg
+from fastqueue.tasks.ids import new_task_id
+from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
+from fastqueue.tasks.registry import task_name_of
+from fastqueue.tasks.serializer import TaskSerializer, allow_pickle, encode_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from fastqueue.core.records import Result
+
+__all__ = ["Client"]
+
+logger = logging.getLogger(__name__)
+
+# How long `start` waits for a control plane before it returns without one.
+_START_WAIT_S = 1.0
+# Tasks of one `submit_batch` that are encoded before the loop gets its turn.
+_BATCH_STEP = 1_000
+
+
+class Client:
+    """Submit tasks to a control plane, and await or query their results.
+
+    Make one per application and start it on the event loop that uses it. Each setting that isn't
+    given comes from `FASTQUEUE_<NAME>`, then from `fastqueue.toml`, then from its default.
+
+    Args:
+        discovery_address: where control planes announce themselves.
+        serialization_format: how arguments are encoded; PICKLE opts this process in to it.
+        timeout: how long one call waits, in seconds: for the control plane to answer, or in
+            `submit_task` for the result.
+        retries: how often a submission that wasn't acknowledged is sent again; 0 means never.
+        control_plane_address: the control plane, if it needn't be discovered.
+        result_cache_size: how many results `get_result` can return.
+
+    Raises:
+        ConfigurationError: a setting is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        discovery_address: str | None = None,
+        serialization_format: SerializationFormat | str | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        *,
+        control_plane_address: str | None = None,
+        result_cache_size: int | None = None,
+    ) -> None:
+        self._settings = settings = ClientSettings.resolve(
+            discovery_address=discovery_address,
+            serialization_format=serialization_format,
+            timeout=timeout,
+            retries=retries,
+            control_plane_address=control_plane_address,
+            result_cache_size=result_cache_size,
+        )
+        self._format = settings.serialization_format
+        self._format_code = self._format.code
+        if self._format is SerializationFormat.PICKLE:
+            allow_pickle()
+        self._name = PurePath(sys.argv[0] if sys.argv and sys.argv[0] else "python").name
+        self._connection: ClientConnection | None = None
+        self._was_stopped = False
+
+    def __repr__(self) -> str:
+        state = "started" if self._connection else "stopped" if self._was_stopped else "not started"
+        return f"<fastqueue.Client {state}>"
+
+    # -- life
+
+    async def start(self) -> None:
+        """Find the control plane and connect to it.
+
+        Returns once connected, which takes milliseconds. With no control plane there it returns
+        after a second, logs a warning, and goes on looking; calls made meanwhile wait for it. A
+        client that is started already stays as it is.
+
+        Raises:
+            ClientStateError: it is started on another event loop.
+        """
+        if self._connection is not None:
+            self._check_loop(self._connection)
+            return
+        connection = ClientConnection(self._settings, instance=uuid.uuid4().hex, name=self._name)
+        self._connection = connection
+        await connection.dialer.start()
+        try:
+            async with asyncio.timeout(_START_WAIT_S):
+                await connection.connected.wait()
+        except TimeoutError:
+            logger.warning(
+                "no control plane yet, looked for %s; start one with `fastqueue control-plane`. "
+                "Calls made meanwhile wait up to %g s",
+                connection.dialer.where,
+                self._settings.timeout_s,
+            )
+
+    def stop(self) -> None:
+        """Stop at once; calls that still wait raise `ClientStateError`.
+
+        May be called from the event loop or from another thread, and more than once. The client
+        can be started again.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._was_stopped = True
+        error = ClientStateError("the client was stopped while this call waited")
+        loop = connection.loop
+        if _is_running_here(loop):
+            connection.close(error)
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(connection.close, error)
+
+    async def aclose(self) -> None:
+        """Wait until everything submitted is acknowledged, then stop."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._check_loop(connection)
+        await connection.submissions.flushed()
+        self.stop()
+        await connection.dialer.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # -- submitting
+
+    async def delay(
+        self,
+        name_or_task: str | Callable[..., Any],
+        /,
+        *args: Any,
+        priority: TaskPriority | str = TaskPriority.NORMAL,
+        **kwargs: Any,
+    ) -> str:
+        """Submit a task and return its id once the control plane has it on disk.
+
+        Args:
+            name_or_task: the task's name, or the function that `@task` was put on.
+            args: its positional arguments.
+            priority: a `TaskPriority` or its name in any letter case.
+            kwargs: its keyword arguments.
+
+        Raises:
+            ValueError: the priority is none of the four.
+            SerializationError: an argument can't be encoded; the message names it.
+            PayloadTooLarge: the arguments are over the control plane's limit.
+            ControlPlaneUnavailable: none answered within `timeout`, or `retries` were used up.
+            Overloaded: the control plane takes no more for now.
+            ClientStateError: the client isn't started, or has another event loop.
+        """
+        connection = self._started()
+        new = self._new_task(connection, name_or_task, args, kwargs, priority)
+        submissions = connection.submissions
+        if not submissions.has_room:
+            await submissions.wait_for_room()
+        await submissions.add(new)
+        return new.task_id
+
+    async def submit_task(
+        self,
+        task_name: str | Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        priority: TaskPriority | str = TaskPriority.NORMAL,
+    ) -> TaskResult:
+        """Submit a task and wait for its final state.
+
+        A failure of the task is a result whose status is `failure`, never an exception.
+
+        Raises:
+            TaskTimeout: it wasn't finished within `timeout`; it goes on, and the error has its id.
+            ValueError: the priority is none of the four.
+            FastQueueError: as for `delay`.
+        """
+        connection = self._started()
+        new = self._new_task(connection, task_name, args, kwargs or {}, priority)
+        deadline = connection.loop.time() + self._settings.timeout_s
+        waiter = connection.results.wait(new.task_id)
+        try:
+            await connection.submissions.wait_for_room()
+            await connection.submissions.add(new)
+            async with asyncio.timeout_at(deadline):
+                result = await waiter
+        except TimeoutError as error:
+            if isinstance(error, TaskTimeout):
+                raise
+            raise TaskTimeout(
+                f"task {new.name!r} ({new.task_id}) wasn't finished within "
+                f"{self._settings.timeout_s:g} s; it goes on, and "
+                "`get_task_result` has its result later",
+                task_id=new.task_id,
+            ) from None
+        finally:
+            connection.results.stop_waiting(new.task_id, waiter)
+        return _known_result(result, new.task_id)
+
+    async def delay_with_callback(
+        self,
+        name_or_task: str | Callable[..., Any],
+        callback_address: str,
+        /,
+        *args: Any,
+        callback_data: Any = None,
+        priority: TaskPriority | str = TaskPriority.NORMAL,
+        **kwargs: Any,
+    ) -> TaskResult:
+        """Submit a task whose completion is told to a listener.
+
+        Args:
+            name_or_task: as for `delay`.
+            callback_address: where a `PairPattern` or a plain NNG Pair0 socket listens.
+            args: the task's positional arguments.
+            callback_data: anything JSON can carry; the listener gets it back.
+            priority: as for `delay`.
+            kwargs: the task's keyword arguments.
+
+        Returns:
+            A result with the task's id and the status `pending`.
+
+        Raises:
+            ConfigurationError: the address can't be one.
+            SubmissionRefused: the control plane doesn't dial this address.
+            FastQueueError: as for `delay`.
+        """
+        connection = self._started()
+        parse_address(callback_address, setting="callback address")
+        data = TaskSerializer.serialize(callback_data, SerializationFormat.JSON)
+        callback = Callback(callback_address, data)
+        new = self._new_task(connection, name_or_task, args, kwargs, priority, callback)
+        await connection.submissions.wait_for_room()
+        await connection.submissions.add(new)
+        return TaskResult(task_id=new.task_id, status=TaskStatus.PENDING, name=new.name)
+
+    async def submit_batch(
+        self,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        priority: TaskPriority | str = TaskPriority.NORMAL,
+    ) -> list[str]:
+        """Submit many tasks at once; return their ids, in order, once all are on disk.
+
+        Args:
+            calls: for each task `(name_or_task, args)` or `(name_or_task, args, kwargs)`.
+            priority: of all of them.
+
+        Raises:
+            SubmissionRefused: some weren't taken; the message says how many, and why the first
+                wasn't. The others are stored.
+            FastQueueError: as for `delay`.
+        """
+        connection = self._started()
+        parsed = TaskPriority.parse(priority)
+        task_ids: list[str] = []
+        waiters: list[asyncio.Future[None]] = []
+        for name_or_task, args, *rest in calls:
+            kwargs = rest[0] if rest else {}
+            new = self._new_task(connection, name_or_task, args, kwargs, parsed)
+            waiters.append(connection.submissions.add(new))
+            task_ids.append(new.task_id)
+            if len(task_ids) % _BATCH_STEP == 0:
+                await asyncio.sleep(0)
+                await connection.submissions.wait_for_room()
+        if waiters:
+            await asyncio.wait(waiters)
+        errors = [error for waiter in waiters if (error := waiter.exception()) is not None]
+        if errors and len(waiters) > 1 and isinstance(errors[0], SubmissionRefused):
+            raise SubmissionRefused(
+                f"{len(errors):,} of {len(waiters):,} tasks weren't taken, the first because: "
+                f"{errors[0]}"
+            ) from errors[0]
+        if errors:
+            raise errors[0]
+        return task_ids
+
+    def _new_task(
+        self,
+        connection: ClientConnection,
+        name_or_task: str | Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        priority: TaskPriority | str,
+        callback: Callback | None = None,
+    ) -> NewTask:
+        name = name_or_task if type(name_or_task) is str else task_name_of(name_or_task)
+        rank = TaskPriority.parse(priority).rank
+        payload = encode_arguments(name, args, kwargs, self._format)
+        limit = connection.payload_bytes_max
+        if limit is not None and len(payload) > limit:
+            raise PayloadTooLarge(
+                f"the arguments of task {name!r} are {len(payload):,} bytes encoded; the control "
+                f"plane takes at most {limit:,}: pass a reference to the data instead"
+            )
+        return NewTask(new_task_id(), name, rank, self._format_code, payload, callback)
+
+    # -- results
+
+    async def get_task_result(self, task_id: str) -> TaskResult | None:
+        """Return what the control plane knows of a task, or `None` if unknown or expired.
+
+        A task that isn't finished has its current status, and `result` is `None`.
+
+        Raises:
+            ControlPlaneUnavailable: none answered within `timeout`.
+        """
+        result = await self._started().requests.query(task_id)
+        return None if result is None else to_task_result(result)
+
+    def get_result(self, task_id: str) -> TaskResult | None:
+        """Return a task's result from this client's own cache, without asking anybody.
+
+        Only for tasks that this client submitted; `None` for others, and for those forgotten.
+        """
+        known = self._connection.results.get(task_id) if self._connection else None
+        if known is None:
+            return None
+        if isinstance(known, TaskStatus):
+            return TaskResult(task_id=task_id, status=known)
+        return to_task_result(known)
+
+    def get_status(self, task_id: str) -> TaskStatus | None:
+        """Return a task's status from this client's own cache; otherwise as `get_result`."""
+        known = self._connection.results.get(task_id) if self._connection else None
+        return known if known is None or isinstance(known, TaskStatus) else known.status
+
+    def as_completed(
+        self, task_ids: Iterable[str], *, timeout: float | None = None
+    ) -> AsyncIterator[TaskResult]:
+        """Iterate over the results of tasks in the order in which they finish.
+
+        Args:
+            task_ids: any tasks, also those that another client submitted.
+            timeout: how long all of it may take, in seconds; by default as long as it takes.
+
+        Raises:
+            TaskTimeout: not all were finished in time; the error has the id of one.
+            ResultExpired: a task is unknown, or its result is evicted.
+        """
+        return iterate_completed(self._started(), list(dict.fromkeys(task_ids)), timeout)
+
+    async def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task that is queued; one that runs or is over is left as it is.
+
+        Returns:
+            What came of it; truthy if the task is cancelled.
+
+        Raises:
+            ControlPlaneUnavailable: none answered within `timeout`.
+        """
+        answer: msg.Cancelled = await self._started().requests.ask(
+            lambda request: msg.Cancel(request, [task_id])
+        )
+        cancelled, status = answer.answers[0]
+        return Cancellation(task_id=task_id, cancelled=cancelled, status=status)
+
+    async def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what the control plane tells about itself.
+
+        Args:
+            topic: `stats` (counts, lanes, subworkers) or `tasks` (the state of `task_ids`, where
+                an evicted id is told from an unknown one).
+            task_ids: at most 1,000.
+
+        Raises:
+            ValueError: there is no such topic, or there are too many ids.
+            ControlPlaneUnavailable: none answered within `timeout`.
+        """
+        if topic not in ("stats", "tasks") or len(task_ids) > IDS_MAX:
+            raise ValueError(f"topic is stats or tasks, with up to {IDS_MAX:,} ids; not {topic!r}")
+        answer: msg.Inspected = await self._started().requests.ask(
+            lambda request: msg.Inspect(request, topic, list(task_ids))
+        )
+        return dict(answer.answer)
+
+    # -- inside
+
+    def _started(self) -> ClientConnection:
+        connection = self._connection
+        if connection is None:
+            what = "is stopped" if self._was_stopped else "isn't started"
+            raise ClientStateError(f"the client {what}: call `await client.start()` first")
+        self._check_loop(connection)
+        return connection
+
+    @staticmethod
+    def _check_loop(connection: ClientConnection) -> None:
+        if asyncio.get_running_loop() is not connection.loop:
+            raise ClientStateError(
+                "the client was started on another event loop; use it there, or make and start a "
+                "client for this loop"
+            )
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _known_result(result: Result | None, task_id: str) -> TaskResult:
+    if result is None:
+        raise ResultExpired(
+            f"the control plane doesn't know task {task_id} any more: its result was evicted, or "
+            "its store was lost",
+            task_id=task_id,
+        )
+    return to_task_result(result)

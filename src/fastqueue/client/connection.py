@@ -1,0 +1,147 @@
+"""Own the client's side of the connection: submissions, requests and results meet in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastqueue.client.requests import IDS_MAX, Requests
+from fastqueue.client.results import Results
+from fastqueue.client.submissions import Submissions
+from fastqueue.errors import ProtocolError
+from fastqueue.link.dialer import Dialer
+from fastqueue.protocol import messages as msg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastqueue.config import ClientSettings
+    from fastqueue.link.connection import Connection
+
+__all__ = ["ClientConnection"]
+
+logger = logging.getLogger(__name__)
+
+_decode = msgspec.msgpack.Decoder(msg.ToClient).decode
+
+
+class ClientConnection:
+    """Hold everything that lives from `start` to `stop` of a client, on one event loop.
+
+    Args:
+        settings: the client's settings.
+        instance: the client's id, under which results are pushed to it.
+        name: who it is, for the control plane's log.
+    """
+
+    def __init__(self, settings: ClientSettings, *, instance: str, name: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.results = Results(settings.result_cache_size)
+        self.dialer = Dialer(
+            self,
+            role=msg.ROLE_CLIENT,
+            instance=instance,
+            name=name,
+            control_plane_address=settings.control_plane_address,
+            discovery_address=settings.discovery_address,
+        )
+        self.submissions = Submissions(
+            self.results,
+            timeout_s=settings.timeout_s,
+            retries=settings.retries,
+            where=self._where,
+        )
+        self.requests = Requests(timeout_s=settings.timeout_s, where=self._where)
+        self.connected = asyncio.Event()
+        self.payload_bytes_max: int | None = None
+        self._refused = ""
+        self._watching: set[asyncio.Task[None]] = set()
+
+    def _where(self) -> str:
+        return self.dialer.where
+
+    def close(self, error: Exception) -> None:
+        """End everything; whoever still waits gets `error`."""
+        self.dialer.close()
+        for task in self._watching:
+            task.cancel()
+        self.submissions.fail_all(error)
+        self.requests.fail_all(error)
+        self.results.fail_all(error)
+
+    async def watch(self, task_ids: Sequence[str]) -> None:
+        """Have the results of these tasks pushed; waiters of unknown ones learn that at once.
+
+        Raises:
+            ControlPlaneUnavailable: it didn't answer in time.
+            Overloaded: this client watches too many tasks that it didn't submit.
+        """
+        for start in range(0, len(task_ids), IDS_MAX):
+            some = list(task_ids[start : start + IDS_MAX])
+            answer: msg.Watched = await self.requests.ask(partial(_watch, task_ids=some))
+            self.results.give_up(answer.unknown)
+
+    # -- what the dialer calls
+
+    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:
+        """Say again what wasn't acknowledged, and ask for what was missed."""
+        logger.debug("connected to control plane %s", welcome.control_plane_id)
+        self.payload_bytes_max = welcome.payload_bytes_max
+        self._refused = ""
+        self.submissions.on_connected(connection)
+        self.requests.on_connected(connection)
+        unfinished = self.results.unfinished()
+        if unfinished:
+            task = self.loop.create_task(self._watch_again(unfinished))
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
+        self.connected.set()
+
+    async def _watch_again(self, task_ids: list[str]) -> None:
+        try:
+            await self.watch(task_ids)
+        except (ConnectionError, RuntimeError) as error:
+            # The next connection asks again; a waiter has a time-out of its own.
+            logger.debug("results weren't asked for: %s", error)
+
+    def on_frames(self, bodies: list[bytes]) -> None:
+        """Take frames from the control plane.
+
+        Raises:
+            ProtocolError: one can't be understood.
+        """
+        for body in bodies:
+            try:
+                message = _decode(body)
+            except msgspec.DecodeError as error:
+                raise ProtocolError(
+                    f"the control plane sent what makes no sense: {error}"
+                ) from error
+            match message:
+                case msg.Push():
+                    self.results.push(message.results)
+                case msg.Submitted():
+                    self.submissions.on_submitted(message)
+                case _:
+                    self.requests.on_answer(message)
+
+    def on_disconnected(self, reason: Exception | None) -> None:
+        """Keep what isn't acknowledged for the next connection."""
+        logger.info("the connection to the control plane ended (%s); connecting anew", reason)
+        self.connected.clear()
+        self.submissions.on_disconnected()
+        self.requests.on_disconnected()
+
+    def on_refused(self, why: str) -> None:
+        """Say once why the control plane won't have us; errors repeat it."""
+        if why != self._refused:
+            logger.error("%s", why)
+        self._refused = self.submissions.refusal = self.requests.refusal = why
+
+
+def _watch(request: int, task_ids: list[str]) -> msg.Watch:
+    return msg.Watch(request, task_ids)

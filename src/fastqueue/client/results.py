@@ -1,0 +1,141 @@
+"""Own what the client knows of results: its own cache, and who waits for which task.
+
+Results are pushed by the control plane; nothing here polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fastqueue.config import SerializationFormat
+from fastqueue.tasks.models import TaskResult, TaskStatus
+from fastqueue.tasks.serializer import decode_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastqueue.core.records import Result
+
+__all__ = ["Results", "to_task_result"]
+
+Waiter = asyncio.Future["Result | None"]
+
+
+def to_task_result(result: Result) -> TaskResult:
+    """Return what the user sees of a result; decodes its value.
+
+    Raises:
+        SerializationError: the value is pickled and this process may not unpickle.
+    """
+    value = None
+    if result.result is not None:
+        value = decode_result(result.result, SerializationFormat.of_code(result.format))
+    return TaskResult(
+        task_id=result.task_id,
+        status=result.status,
+        result=value,
+        error=result.error,
+        started_at=_utc(result.started_at),
+        completed_at=_utc(result.completed_at),
+        name=result.name,
+        attempt=result.attempt,
+        traceback=result.traceback,
+        worker_id=result.worker_id,
+    )
+
+
+def _utc(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+class Results:
+    """Hold the status of submitted tasks (the most recent ones) and the waiters of any task.
+
+    Args:
+        size_max: how many tasks are remembered; the least recently touched are forgotten.
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        # A bare status until the result is there.
+        self._known: OrderedDict[str, TaskStatus | Result] = OrderedDict()
+        self._waiters: dict[str, list[Waiter]] = {}
+
+    # -- the cache
+
+    def note_submitted(self, task_id: str) -> None:
+        """Remember a task as pending."""
+        self._known[task_id] = TaskStatus.PENDING
+        if len(self._known) > self._size_max:
+            self._known.popitem(last=False)
+
+    def note_queued(self, task_id: str) -> None:
+        """Note that the control plane has it, unless more is known already."""
+        if self._known.get(task_id) is TaskStatus.PENDING:
+            self._known[task_id] = TaskStatus.QUEUED
+
+    def forget(self, task_id: str) -> None:
+        """Forget a task that wasn't taken."""
+        self._known.pop(task_id, None)
+
+    def get(self, task_id: str) -> TaskStatus | Result | None:
+        """Return what is known of a task, or None if nothing is."""
+        known = self._known.get(task_id)
+        if known is not None:
+            self._known.move_to_end(task_id)
+        return known
+
+    def unfinished(self) -> list[str]:
+        """Return the ids whose result is still to come: those remembered and those awaited."""
+        queued = (i for i, known in self._known.items() if known is TaskStatus.QUEUED)
+        pending = {i for i, known in self._known.items() if known is TaskStatus.PENDING}
+        awaited = (i for i in self._waiters if i not in pending)
+        return list(dict.fromkeys((*queued, *awaited)))
+
+    # -- waiting
+
+    def wait(self, task_id: str) -> Waiter:
+        """Return a future of the task's result; None if it turns out that there is none."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(task_id, []).append(waiter)
+        return waiter
+
+    def stop_waiting(self, task_id: str, waiter: Waiter) -> None:
+        """Drop a waiter that isn't interested any more."""
+        waiters = self._waiters.get(task_id)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[task_id]
+
+    def push(self, results: Iterable[Result]) -> None:
+        """Take results from the control plane."""
+        known, waiters = self._known, self._waiters
+        for result in results:
+            task_id = result.task_id
+            if task_id in known:
+                known[task_id] = result
+            if waiters:
+                for waiter in waiters.pop(task_id, ()):
+                    if not waiter.done():
+                        waiter.set_result(result)
+
+    def give_up(self, task_ids: Iterable[str]) -> None:
+        """Tell the waiters of these tasks that their results can't be had any more."""
+        for task_id in task_ids:
+            self.forget(task_id)
+            for waiter in self._waiters.pop(task_id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def fail_all(self, error: Exception) -> None:
+        """Raise `error` in every waiter."""
+        waiters, self._waiters = self._waiters, {}
+        for waiting in waiters.values():
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_exception(error)
+                    waiter.exception()  # whoever awaits it sees it; nobody else needs a warning

@@ -1,0 +1,132 @@
+"""Own the control plane as a whole: what it is made of, and the order of start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastqueue.config import parse_address
+from fastqueue.control_plane.callback_sender import CallbackSender, validate_callback_address
+from fastqueue.control_plane.callbacks import CallbackService
+from fastqueue.control_plane.discovery import Announcer
+from fastqueue.control_plane.engine import Engine
+from fastqueue.control_plane.server import Server
+from fastqueue.core.limits import CoreLimits
+from fastqueue.protocol.announcement import Announcement
+from fastqueue.protocol.messages import PROTOCOL_VERSION
+from fastqueue.store.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastqueue.config import ControlPlaneSettings
+    from fastqueue.store.base import NumberedCallback
+
+__all__ = ["ControlPlane"]
+
+logger = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """Own the queue of one data directory and serve it.
+
+    Args:
+        settings: where it listens, what it keeps, how durably.
+        limits: the core's bounds; by default those the settings lead to.
+
+    Attributes:
+        address: where clients and subworkers connect, once started.
+    """
+
+    def __init__(self, settings: ControlPlaneSettings, limits: CoreLimits | None = None) -> None:
+        self._settings = settings
+        self._limits = limits or CoreLimits(
+            retained_max=settings.result_cache_size,
+            retained_ttl_s=settings.result_cache_ttl_s,
+            payload_bytes_max=settings.payload_bytes_max,
+        )
+        self._stack = contextlib.AsyncExitStack()
+        self._running: asyncio.Task[None] | None = None
+        self.address = settings.base_address
+        self.discovery_address = settings.discovery_address
+
+    async def start(self) -> None:
+        """Open the store, recover what it has, listen, and announce.
+
+        Raises:
+            ConfigurationError: an address can't be listened at, the directory can't be written.
+            StoreError: the store can't be used.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            settings = self._settings
+            store = SqliteStore(Path(settings.data_dir), settings.durability)
+            stack.callback(store.close)
+            engine = Engine(store, self._limits)
+            callbacks = CallbackService(engine, CallbackSender(), settings.callback_give_up_s)
+
+            def check_callback(address: str) -> None:
+                validate_callback_address(address, settings.callback_allow)
+
+            server = Server(engine, store.control_plane_id, check_callback)
+            peers = _Peers(server, callbacks)
+            self._running = asyncio.create_task(engine.run(peers), name="engine")
+            stack.push_async_callback(self._end, engine)
+            stack.push_async_callback(callbacks.stop)
+            stack.push_async_callback(server.stop)
+            wanted = parse_address(
+                settings.base_address, setting="base_address", allow_port_zero=True
+            )
+            self.address = str(await server.start(wanted))
+            announcer = Announcer(
+                settings.discovery_address,
+                Announcement(
+                    control_plane_id=store.control_plane_id,
+                    address=self.address,
+                    epoch=engine.epoch,
+                    protocol=PROTOCOL_VERSION,
+                ),
+            )
+            await announcer.start()
+            self.discovery_address = announcer.discovery_address
+            stack.push_async_callback(announcer.stop)
+            self._stack = stack.pop_all()
+        logger.info("control plane listens at %s", self.address)
+
+    async def wait(self) -> None:
+        """Wait until it has ended.
+
+        Raises:
+            StoreError: the store failed; nothing acknowledged is lost, a restart recovers.
+        """
+        if self._running is not None:
+            await asyncio.shield(self._running)
+
+    async def stop(self) -> None:
+        """Stop announcing and serving, commit what was held back, close the store."""
+        stack, self._stack = self._stack, contextlib.AsyncExitStack()
+        await stack.aclose()
+
+    async def _end(self, engine: Engine) -> None:
+        engine.stop()
+        if self._running is not None:
+            await asyncio.wait([self._running])
+            if not self._running.cancelled() and (error := self._running.exception()):
+                logger.error("the control plane ended: %s", error)
+
+
+class _Peers:
+    """Be the one whom the engine talks to: the server for sessions, the service for callbacks."""
+
+    def __init__(self, server: Server, callbacks: CallbackService) -> None:
+        self.send = server.send
+        self.close = server.close
+        self.close_all = server.close_all
+        self.resume = server.resume
+        self._callbacks = callbacks
+
+    def deliver(self, address: str, callbacks: Sequence[NumberedCallback]) -> None:
+        """Deliver callbacks beside the engine."""
+        self._callbacks.deliver(address, list(callbacks))

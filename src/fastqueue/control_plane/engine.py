@@ -1,0 +1,257 @@
+"""Own the engine: inbox, core, commit, effects, in this order and no other.
+
+It is the only caller of the core and of the store. One turn takes all that has arrived (bounded),
+applies it, commits every change in one transaction, and only then releases the effects: persist,
+then acknowledge. While a commit waits for the disk the loop goes on receiving, so that the next
+turn is larger the slower the disk is: group commit needs no timer.
+
+If the disk is full, nothing of the turn is released: all sessions are closed, the core is rebuilt
+from the store when there is room, and clients and subworkers come back and say again what wasn't
+acknowledged. Any other failure of the store ends the control plane: a restart recovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
+
+from fastqueue.control_plane.lease_book import LeaseBook
+from fastqueue.control_plane.outlet import release
+from fastqueue.control_plane.payload_cache import PayloadCache
+from fastqueue.core import changes as ch
+from fastqueue.core import commands as cmd
+from fastqueue.core.core import Core
+from fastqueue.errors import StoreFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastqueue.core.effects import Effect
+    from fastqueue.core.limits import CoreLimits
+    from fastqueue.store.base import NumberedCallback, Store
+
+__all__ = ["Engine", "Peers"]
+
+logger = logging.getLogger(__name__)
+
+# One turn's bound: its commit, and so everyone's acknowledgement, shall not wait much longer than
+# a few fsyncs for the statements of others.
+_TURN_COMMANDS_MAX = 512
+_TURN_TASKS_MAX = 2_048
+# Commands that may wait before the server stops reading from its peers.
+_INBOX_HIGH = 2_048
+_LAZY_DELAY_S = 0.05
+_PAYLOAD_CACHE_BYTES_MAX = 16 * 1024**2
+_FULL_RETRY_S = 1.0
+
+
+class Peers(Protocol):
+    """Say what the engine asks of the server and of the callback service."""
+
+    def send(self, session: int, bodies: Sequence[bytes]) -> None:
+        """Send frames to a session, if it is still there."""
+
+    def close(self, session: int, reason: str) -> None:
+        """End a session."""
+
+    def close_all(self, reason: str) -> None:
+        """End every session."""
+
+    def resume(self) -> None:
+        """Read again from the peers that were held back."""
+
+    def deliver(self, address: str, callbacks: list[NumberedCallback]) -> None:
+        """Deliver callbacks, and tell the engine what came of it by `CallbacksSent`."""
+
+
+class Engine:
+    """Run the core on a store.
+
+    Args:
+        store: where changes become durable; the engine alone uses it.
+        limits: the core's bounds.
+        clock: the monotonic clock, in seconds.
+        wall: the wall clock, in seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        limits: CoreLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.limits = limits
+        self.payloads = PayloadCache(_PAYLOAD_CACHE_BYTES_MAX)
+        self._clock = clock
+        self._wall = wall
+        self._inbox: deque[cmd.Command] = deque()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.is_full = False
+        self._peers: Peers | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        snapshot = self.store.load(self._wall())
+        self.epoch = snapshot.epoch
+        self.core = Core(self.limits, snapshot, self._clock())
+        self._book = LeaseBook(_LAZY_DELAY_S)
+        self.payloads.clear()
+        self._greatest_id = self.store.greatest_id()
+
+    # -- what the server and the callback service call
+
+    def put(self, command: cmd.Command) -> None:
+        """Take a command into the next turn."""
+        self._inbox.append(command)
+        self._wake.set()
+
+    def put_first(self, command: cmd.Command) -> None:
+        """Take a command into the next turn before all others."""
+        self._inbox.appendleft(command)
+        self._wake.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Say whether so much waits that peers are to be held back."""
+        return len(self._inbox) > _INBOX_HIGH
+
+    def wall(self) -> float:
+        """Return the wall clock's time, in seconds since the Unix epoch."""
+        return self._wall()
+
+    # -- turns
+
+    async def run(self, peers: Peers) -> None:
+        """Take turns until `stop`, then commit what was held back.
+
+        Raises:
+            StoreError: the store failed for another reason than a full disk.
+        """
+        self._peers = peers
+        while not self._stopping:
+            await self._wait()
+            await self._turn(peers)
+        while self._inbox and not self.is_full:
+            await self._turn(peers)
+        self.store.write(self._book.take_all())
+        await self.store.commit()
+
+    def stop(self) -> None:
+        """Let `run` end once what has arrived is dealt with."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        if not self._inbox and not self._stopping:
+            dues = [d for d in (self.core.next_due(), self._book.next_due()) if d is not None]
+            if dues:
+                handle = asyncio.get_running_loop().call_later(
+                    max(0.0, min(dues) - self._clock()), self._wake.set
+                )
+                await self._wake.wait()
+                handle.cancel()
+            else:
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _turn(self, peers: Peers) -> None:
+        effects: list[Effect] = []
+        now = self._clock()
+        try:
+            for command in self._take():
+                self._apply(command, now, effects)
+            self._apply(cmd.Tick(self._wall()), now, effects)
+            held_back = self._book.take(now, committing=self.store.in_transaction)
+            if held_back:
+                self.store.write(held_back)
+            await self.store.commit()
+        except StoreFull as error:
+            await self._recover(peers, error)
+            return
+        release(self, peers, effects)
+        if not self.is_behind:
+            peers.resume()
+
+    def _take(self) -> list[cmd.Command]:
+        inbox, tasks = self._inbox, 0
+        taken: list[cmd.Command] = []
+        while inbox and len(taken) < _TURN_COMMANDS_MAX and tasks < _TURN_TASKS_MAX:
+            command = inbox.popleft()
+            taken.append(command)
+            if isinstance(command, cmd.Submit):
+                tasks += len(command.tasks)
+            elif isinstance(command, cmd.Report):
+                tasks += len(command.outcomes)
+        if inbox:
+            self._wake.set()
+        return taken
+
+    def _apply(self, command: cmd.Command, now: float, effects: list[Effect]) -> None:
+        decision = self.core.apply(self._inform(command), now)
+        if decision.changes:
+            for change in decision.changes:
+                if type(change) is ch.TasksAdded:
+                    self._note_added(change)
+            self.store.write(self._book.sift(decision.changes, now))
+        effects += decision.effects
+
+    def _note_added(self, change: ch.TasksAdded) -> None:
+        self._greatest_id = max(self._greatest_id, max(new.task_id for new in change.tasks))
+        put = self.payloads.put
+        for key, new in zip(change.keys, change.tasks, strict=True):
+            if self.core.holds(new.task_id):
+                put(key, new.payload)
+
+    def _inform(self, command: cmd.Command) -> cmd.Command:
+        """Add what only the store knows to a command that names ids."""
+        holds = self.core.holds
+        match command:
+            case cmd.Submit():
+                # Ids are time-ordered: one greater than all is new for certain, and needn't be
+                # looked up. This is nearly every one.
+                greatest = self._greatest_id
+                doubtful = [
+                    new.task_id
+                    for new in command.tasks
+                    if new.task_id <= greatest and not holds(new.task_id)
+                ]
+                if doubtful:
+                    return replace(command, seen=self.store.find_known(doubtful))
+            case cmd.Cancel() | cmd.Watch():
+                unheld = [task_id for task_id in command.task_ids if not holds(task_id)]
+                if unheld:
+                    return replace(command, stored=self.store.find_live(unheld))
+            case cmd.WorkerReady():
+                unheld = [h.task_id for h in command.held if not holds(h.task_id)]
+                if unheld:
+                    return replace(command, stored=self.store.find_live(unheld))
+            case _:
+                pass
+        return command
+
+    # -- a full disk
+
+    async def _recover(self, peers: Peers, error: StoreFull) -> None:
+        logger.error("%s; nothing is accepted until there is room", error)
+        self.is_full = True
+        self.store.rollback()
+        peers.close_all("the control plane's disk is full")
+        while not self._stopping:
+            await asyncio.sleep(_FULL_RETRY_S)
+            try:
+                self._inbox.clear()
+                self._begin()
+            except StoreFull:
+                continue
+            self.is_full = False
+            logger.warning("there is room on the disk again; tasks are accepted")
+            return

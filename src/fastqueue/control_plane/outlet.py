@@ -1,0 +1,173 @@
+"""Own how released effects become frames: one write a session and turn, results in bulk.
+
+Runs right after a commit, when the store may be read and nothing in it is uncommitted.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeVar, assert_never
+
+from fastqueue.core import effects as fx
+from fastqueue.core.commands import Loaded
+from fastqueue.core.lanes import SEQUENCE_BITS
+from fastqueue.core.records import Result
+from fastqueue.protocol import messages as msg
+from fastqueue.protocol.messages import encode
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fastqueue.control_plane.engine import Engine, Peers
+    from fastqueue.core.effects import Effect
+    from fastqueue.core.records import Lease
+
+__all__ = ["release"]
+
+logger = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+
+# A frame is begun anew past this, so that one push of many large results stays under the limit of
+# a frame, and the peer can begin before all of it is there.
+_FRAME_BYTES_GOAL = 1024**2
+_FRAME_ITEMS_MAX = 1_000
+_CALLBACKS_AT_ONCE = 100
+
+
+def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
+    """Carry out the effects of one turn, whose changes are durable."""
+    outgoing: dict[int, list[bytes]] = {}
+    pushes: dict[int, list[Result]] = {}
+
+    def send(session: int, message: object) -> None:
+        outgoing.setdefault(session, []).append(encode(message))
+
+    for effect in effects:
+        match effect:
+            case fx.AcknowledgeSubmit():
+                send(effect.session, msg.Submitted(effect.request, list(effect.refused)))
+            case fx.SendLeases():
+                bodies = outgoing.setdefault(effect.session, [])
+                bodies += _lease_frames(engine, effect)
+            case fx.PushResults():
+                pushes.setdefault(effect.session, []).extend(effect.results)
+            case fx.AcknowledgeReport():
+                send(effect.session, msg.Reported(effect.sequence))
+            case fx.PushStored():
+                found = engine.store.find_results(effect.task_ids)
+                pushes.setdefault(effect.session, []).extend(found.values())
+            case fx.RevokeLeases():
+                send(effect.session, msg.Revoked(list(effect.task_ids)))
+            case fx.AnswerQuery() | fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect():
+                send(effect.session, _answer(engine, effect))
+            case fx.Refill():
+                _refill(engine, effect)
+            case fx.DeliverCallbacks():
+                owed = engine.store.read_callbacks(effect.address, _CALLBACKS_AT_ONCE)
+                peers.deliver(effect.address, owed)
+            case fx.CloseSession():
+                peers.close(effect.session, effect.reason)
+    for session, results in pushes.items():
+        bodies = outgoing.setdefault(session, [])
+        bodies += (encode(msg.Push(chunk)) for chunk in _chunks(results, _result_size))
+    for session, bodies in outgoing.items():
+        peers.send(session, bodies)
+
+
+def _lease_frames(engine: Engine, effect: fx.SendLeases) -> list[bytes]:
+    take = engine.payloads.take
+    missing: list[int] = []
+    for lease, key in zip(effect.leases, effect.keys, strict=True):
+        payload = take(key)
+        if payload is None:
+            missing.append(key)
+        else:
+            lease.payload = payload
+    if missing:
+        read = engine.store.read_payloads(missing)
+        for lease, key in zip(effect.leases, effect.keys, strict=True):
+            if key in read:
+                lease.payload = read[key]
+    return [encode(msg.Leases(chunk)) for chunk in _chunks(effect.leases, _lease_size)]
+
+
+def _chunks(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> Iterable[list[_Item]]:
+    chunk: list[_Item] = []
+    size = 0
+    for item in items:
+        chunk.append(item)
+        size += size_of(item)
+        if size > _FRAME_BYTES_GOAL or len(chunk) >= _FRAME_ITEMS_MAX:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _lease_size(lease: Lease) -> int:
+    return len(lease.payload)
+
+
+def _result_size(result: Result) -> int:
+    return len(result.result or b"") + len(result.error or "") + len(result.traceback or "")
+
+
+def _refill(engine: Engine, effect: fx.Refill) -> None:
+    rows = engine.store.read_window(effect.lane_id, effect.after_key, effect.limit)
+    for row in rows:
+        if row.payload is not None:
+            engine.payloads.put(row.task.key, row.payload)
+    tasks = [row.task for row in rows]
+    exhausted = len(rows) < effect.limit
+    # First of the next turn: nothing may be submitted between the read and its telling.
+    engine.put_first(Loaded(effect.lane_id, tasks, exhausted))
+
+
+def _answer(
+    engine: Engine, effect: fx.AnswerQuery | fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect
+) -> object:
+    match effect:
+        case fx.AnswerQuery():
+            return _answer_query(engine, effect)
+        case fx.AnswerCancel():
+            return _answer_cancel(engine, effect)
+        case fx.AnswerWatch():
+            if effect.refused:
+                return msg.Failed(effect.request, "overloaded", effect.refused, 1.0)
+            return msg.Watched(effect.request, list(effect.unknown))
+        case fx.AnswerInspect():
+            evicted = engine.store.find_evicted(effect.ask_store)
+            live = engine.store.find_live(effect.ask_store)
+            for task_id in effect.ask_store:
+                state = "evicted" if task_id in evicted else "unknown"
+                effect.answer[task_id] = {"state": "queued" if task_id in live else state}
+            return msg.Inspected(effect.request, effect.answer)
+        case _:
+            assert_never(effect)
+
+
+def _answer_query(engine: Engine, effect: fx.AnswerQuery) -> msg.Found:
+    live = effect.live
+    rest = [task_id for task_id in effect.task_ids if task_id not in live]
+    found: dict[str, Result] = {**live, **engine.store.find_results(rest)} if rest else dict(live)
+    rest = [task_id for task_id in rest if task_id not in found]
+    if rest:
+        lanes = engine.core.state.lanes.by_id
+        for task_id, task in engine.store.find_live(rest).items():
+            name = lanes[task.key >> SEQUENCE_BITS].name
+            found[task_id] = Result(task_id, TaskStatus.QUEUED, name, task.attempt, task.format)
+        for task_id in engine.store.find_evicted(rest):
+            logger.info("the result of task %s was asked for, but is evicted", task_id)
+    return msg.Found(effect.request, [found.get(task_id) for task_id in effect.task_ids])
+
+
+def _answer_cancel(engine: Engine, effect: fx.AnswerCancel) -> msg.Cancelled:
+    rest = [task_id for task_id in effect.task_ids if task_id not in effect.answers]
+    recorded = engine.store.find_results(rest)
+    answers: list[tuple[bool, TaskStatus | None]] = []
+    for task_id in effect.task_ids:
+        result = recorded.get(task_id)
+        unheld = (False, result.status if result is not None else None)
+        answers.append(effect.answers.get(task_id, unheld))
+    return msg.Cancelled(effect.request, answers)

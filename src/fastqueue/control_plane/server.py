@@ -1,0 +1,346 @@
+"""Own the connections of clients and subworkers: hello, decoding, holding back, sending.
+
+Each connection that said a proper hello is a session. What a session sends becomes commands in the
+engine's inbox; what the engine releases is sent from here. Whoever sends anything else is dropped
+with one log line, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastqueue._version import __version__
+from fastqueue.core import commands as cmd
+from fastqueue.core.records import Refused
+from fastqueue.errors import ConfigurationError, ProtocolError
+from fastqueue.link.connection import Connection
+from fastqueue.protocol import messages as msg
+from fastqueue.protocol.framing import FRAME_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastqueue.config import Address
+    from fastqueue.control_plane.engine import Engine
+
+__all__ = ["Server"]
+
+logger = logging.getLogger(__name__)
+
+_HELLO_TIMEOUT_S = 5.0
+_CLOSE_TIMEOUT_S = 1.0
+_SESSIONS_MAX = 10_000
+_BACKLOG = 1_024
+
+_decode = msgspec.msgpack.Decoder(msg.ToControlPlane).decode
+
+
+class _Session:
+    """Hold one peer's connection; it has a number once its hello is accepted."""
+
+    __slots__ = ("connection", "hello", "hello_timer", "is_ready", "number")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.hello: msg.Hello | None = None
+        self.hello_timer: asyncio.TimerHandle | None = None
+        self.number = 0
+        # A subworker's session is known to the core only once it said what it holds.
+        self.is_ready = False
+
+    @property
+    def who(self) -> str:
+        hello = self.hello
+        return (
+            f"{hello.role} {hello.name} at {self.connection.peer}"
+            if hello
+            else self.connection.peer
+        )
+
+
+class Server:
+    """Accept connections at one address and turn them into sessions of the engine.
+
+    Args:
+        engine: where commands go.
+        control_plane_id: told to everyone who connects.
+        check_callback: raises ConfigurationError for a callback address that may not be dialled.
+    """
+
+    def __init__(
+        self, engine: Engine, control_plane_id: str, check_callback: Callable[[str], None]
+    ) -> None:
+        self._engine = engine
+        self._control_plane_id = control_plane_id
+        self._check_callback = check_callback
+        self._listener: asyncio.Server | None = None
+        self._socket_path: str | None = None
+        self._by_connection: dict[Connection, _Session] = {}
+        self._by_number: dict[int, _Session] = {}
+        self._held_back: set[Connection] = set()
+        self._last_number = 0
+
+    # -- listening
+
+    async def start(self, address: Address) -> Address:
+        """Listen; return the address with the port that the system chose, if it was to choose.
+
+        Raises:
+            ConfigurationError: the address can't be listened at.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            if address.scheme == "ipc":
+                _remove_dead_socket(address.path)
+                self._listener = await loop.create_unix_server(
+                    self._make_connection, address.path, backlog=_BACKLOG
+                )
+                os.chmod(address.path, 0o600)
+                self._socket_path = address.path
+                return address
+            self._listener = await loop.create_server(
+                self._make_connection,
+                address.host,
+                address.port,
+                backlog=_BACKLOG,
+                reuse_address=True,
+            )
+        except (OSError, socket.gaierror) as error:
+            raise ConfigurationError(
+                f"the control plane can't listen at {address}: {error.strerror or error}; is "
+                "another one running there? choose another with --base-address"
+            ) from error
+        port = self._listener.sockets[0].getsockname()[1]
+        return dataclasses.replace(address, port=port)
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection, once what is sent is written."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        connections = list(self._by_connection)
+        for connection in connections:
+            connection.close()
+        if connections:
+            waits = [asyncio.ensure_future(c.closed.wait()) for c in connections]
+            _, late = await asyncio.wait(waits, timeout=_CLOSE_TIMEOUT_S)
+            for wait in late:
+                wait.cancel()
+            for connection in list(self._by_connection):
+                connection.abort()
+        if self._socket_path is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._socket_path)
+            self._socket_path = None
+
+    def _make_connection(self) -> Connection:
+        return Connection(self._on_frames, self._on_closed, self._on_opened)
+
+    # -- what the engine calls
+
+    def send(self, session: int, bodies: Sequence[bytes]) -> None:
+        """Send frames to a session, if it is still there."""
+        found = self._by_number.get(session)
+        if found is not None:
+            found.connection.send_all(bodies)
+
+    def close(self, session: int, reason: str) -> None:
+        """End a session."""
+        found = self._by_number.get(session)
+        if found is not None:
+            found.connection.close(ProtocolError(reason))
+
+    def close_all(self, reason: str) -> None:
+        """End every session; the core is about to forget them all."""
+        for session in list(self._by_number.values()):
+            del self._by_number[session.number]
+            session.number = 0
+            session.connection.abort(ProtocolError(reason))
+
+    def resume(self) -> None:
+        """Read again from the peers that were held back."""
+        if self._held_back:
+            for connection in self._held_back:
+                connection.resume_reading()
+            self._held_back.clear()
+
+    # -- what connections call
+
+    def _on_opened(self, connection: Connection) -> None:
+        session = self._by_connection[connection] = _Session(connection)
+        if len(self._by_connection) > _SESSIONS_MAX:
+            self._refuse(
+                session, "too_many", f"{_SESSIONS_MAX:,} connections are open already", retry=True
+            )
+            return
+        session.hello_timer = asyncio.get_running_loop().call_later(
+            _HELLO_TIMEOUT_S, self._on_hello_timeout, session
+        )
+
+    def _on_hello_timeout(self, session: _Session) -> None:
+        if session.hello is None:
+            session.connection.abort(ProtocolError(f"no hello within {_HELLO_TIMEOUT_S:g} s"))
+
+    def _on_frames(self, connection: Connection, bodies: list[bytes]) -> None:
+        session = self._by_connection[connection]
+        for body in bodies:
+            if session.hello is None:
+                self._greet(session, body)
+            elif session.number:
+                self._receive(session, body)
+        if self._engine.is_behind:
+            connection.pause_reading()
+            self._held_back.add(connection)
+
+    def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
+        session = self._by_connection.pop(connection)
+        self._held_back.discard(connection)
+        if session.hello_timer is not None:
+            session.hello_timer.cancel()
+        if isinstance(reason, ProtocolError):
+            logger.warning("dropped %s: %s", session.who, reason)
+        if session.number:
+            del self._by_number[session.number]
+            if session.is_ready:
+                self._engine.put(cmd.SessionLost(session.number))
+
+    # -- hello
+
+    def _greet(self, session: _Session, body: bytes) -> None:
+        hello = msg.decode_hello(body)
+        session.hello = hello
+        if session.hello_timer is not None:
+            session.hello_timer.cancel()
+        if hello.protocol != msg.PROTOCOL_VERSION:
+            self._refuse(
+                session,
+                "protocol",
+                f"this control plane (fastqueue {__version__}) speaks protocol "
+                f"{msg.PROTOCOL_VERSION}, you (fastqueue {hello.version or 'unknown'}) speak "
+                f"{hello.protocol}: install the same version on both sides",
+            )
+        elif hello.role not in (msg.ROLE_CLIENT, msg.ROLE_SUBWORKER):
+            self._refuse(session, "role", f"there is no role {hello.role!r}")
+        elif self._engine.is_full:
+            self._refuse(session, "full", "the control plane's disk is full", retry=True)
+        else:
+            self._accept(session, hello)
+
+    def _refuse(self, session: _Session, code: str, message: str, *, retry: bool = False) -> None:
+        refusal = msg.Refusal(code=code, message=message, retry=retry)
+        session.connection.send(msg.encode(refusal))
+        session.connection.close(ProtocolError(f"refused: {message}"))
+
+    def _accept(self, session: _Session, hello: msg.Hello) -> None:
+        self._last_number += 1
+        session.number = self._last_number
+        self._by_number[session.number] = session
+        session.connection.decoder.frame_bytes_max = FRAME_BYTES_MAX
+        welcome = msg.Welcome(
+            protocol=msg.PROTOCOL_VERSION,
+            control_plane_id=self._control_plane_id,
+            epoch=self._engine.epoch,
+            frame_bytes_max=FRAME_BYTES_MAX,
+            payload_bytes_max=self._engine.limits.payload_bytes_max,
+        )
+        session.connection.send(msg.encode(welcome))
+        logger.info("%s connected", session.who)
+        if hello.role == msg.ROLE_CLIENT:
+            session.is_ready = True
+            self._engine.put(cmd.ClientReady(session.number, hello.instance))
+
+    # -- everything else
+
+    def _receive(self, session: _Session, body: bytes) -> None:
+        try:
+            message = _decode(body)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"it sent what can't be understood: {error}") from error
+        hello = session.hello
+        is_client = hello is not None and hello.role == msg.ROLE_CLIENT
+        command = (
+            self._client_command(session, message)
+            if is_client
+            else self._worker_command(session, message)
+        )
+        if command is None:
+            kind = type(message).__name__
+            raise ProtocolError(f"a {hello.role if hello else 'peer'} may not send {kind} now")
+        self._engine.put(command)
+
+    def _client_command(self, session: _Session, message: msg.ToControlPlane) -> cmd.Command | None:
+        number = session.number
+        match message:
+            case msg.Submit():
+                return self._submit(session, message)
+            case msg.Query():
+                return cmd.Query(number, message.request, message.task_ids)
+            case msg.Cancel():
+                at = self._engine.wall()
+                return cmd.Cancel(number, message.request, message.task_ids, at)
+            case msg.Watch():
+                return cmd.Watch(number, message.request, message.task_ids)
+            case msg.Inspect():
+                return cmd.Inspect(number, message.request, message.topic, message.task_ids)
+            case _:
+                return None
+
+    def _submit(self, session: _Session, message: msg.Submit) -> cmd.Submit:
+        tasks, refused = message.tasks, []
+        if any(new.callback is not None for new in tasks):
+            accepted = []
+            for new in tasks:
+                try:
+                    if new.callback is not None:
+                        self._check_callback(new.callback.address)
+                    accepted.append(new)
+                except ConfigurationError as error:
+                    refused.append(Refused(new.task_id, "callback_address", str(error)))
+            tasks = accepted
+        hello = session.hello
+        client = hello.instance if hello is not None else ""
+        at = self._engine.wall()
+        return cmd.Submit(session.number, message.request, client, at, tasks, refused=refused)
+
+    def _worker_command(self, session: _Session, message: msg.ToControlPlane) -> cmd.Command | None:
+        number, hello = session.number, session.hello
+        if isinstance(message, msg.Ready) and hello is not None and not session.is_ready:
+            session.is_ready = True
+            names = frozenset(message.names)
+            return cmd.WorkerReady(
+                number, hello.instance, hello.name, names, message.capacity, message.held
+            )
+        if not session.is_ready:
+            return None
+        match message:
+            case msg.Report():
+                return cmd.Report(number, message.sequence, message.outcomes)
+            case msg.GiveBack():
+                return cmd.GiveBack(number, message.leases)
+            case msg.Capacity():
+                return cmd.SetCapacity(number, message.capacity)
+            case _:
+                return None
+
+
+def _remove_dead_socket(path: str) -> None:
+    """Remove the socket file that a control plane which was killed left behind."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)

@@ -1,0 +1,239 @@
+"""Own the way to the control plane: find it, connect, say hello, and again whenever it ends.
+
+Used by the client and by the subworker. The address is given, or heard at the discovery address;
+a control plane that moved or restarted is found by its next announcement, without waiting for a
+backoff to pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from fastqueue._version import __version__
+from fastqueue.config import parse_address
+from fastqueue.errors import ProtocolError
+from fastqueue.link.connection import Connection
+from fastqueue.link.discovery import DiscoveryListener
+from fastqueue.protocol import messages as msg
+
+if TYPE_CHECKING:
+    from fastqueue.protocol.announcement import Announcement
+
+__all__ = ["Dialer", "Link", "backoff_s"]
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 5.0
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MAX_S = 1.0
+# Another version may be installed there one day; until then asking often is of no use.
+_REFUSED_PAUSE_S = 5.0
+
+
+def backoff_s(failures: int, first_s: float, max_s: float) -> float:
+    """Return how long to wait after so many failures: doubled each time, half of it by chance.
+
+    The chance keeps many peers of one control plane from coming back in the same instant.
+    """
+    full_s = min(max_s, first_s * 2.0 ** min(failures, 30))
+    return full_s * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, hides nothing
+
+
+class Link(Protocol):
+    """Say what the dialer tells its owner."""
+
+    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:
+        """Use `connection` from now on."""
+
+    def on_frames(self, bodies: list[bytes]) -> None:
+        """Take frames that arrived on it.
+
+        Raises:
+            ProtocolError: they can't be understood; the connection is ended.
+        """
+
+    def on_disconnected(self, reason: Exception | None) -> None:
+        """Note that it has ended; the dialer is trying again."""
+
+    def on_refused(self, why: str) -> None:
+        """Note that the control plane won't have us as we are; the dialer asks again later."""
+
+
+class Dialer:
+    """Keep one connection to the control plane, whichever address it has.
+
+    Args:
+        link: who is told, always on the event loop.
+        hello: who we are.
+        control_plane_address: where to connect, or None to discover it.
+        discovery_address: where to listen for announcements then.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        role: str,
+        instance: str,
+        name: str,
+        control_plane_address: str | None,
+        discovery_address: str,
+    ) -> None:
+        self._link = link
+        self._hello = msg.encode(
+            msg.Hello(
+                protocol=msg.PROTOCOL_VERSION,
+                role=role,
+                instance=instance,
+                name=name,
+                version=__version__,
+            )
+        )
+        self._address = control_plane_address
+        self._listener: DiscoveryListener | None = None
+        if control_plane_address is None:
+            self._listener = DiscoveryListener(discovery_address, self._on_announcement)
+        self._discovery_address = discovery_address
+        self._announced = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+        self._welcome: msg.Welcome | None = None
+        self._greeting: asyncio.Future[msg.Welcome | msg.Refusal] | None = None
+
+    @property
+    def where(self) -> str:
+        """Return where the control plane is looked for, for errors."""
+        if self._listener is None:
+            return f"at {self._address}"
+        current = self._listener.current()
+        heard = f"; last announced at {current.address}" if current else "; nothing is announced"
+        return f"by its announcements at {self._discovery_address}{heard}"
+
+    async def start(self) -> None:
+        """Begin to look for the control plane; returns at once."""
+        if self._listener is not None:
+            await self._listener.start()
+        self._task = asyncio.create_task(self._run(), name="fastqueue-dialer")
+
+    def close(self) -> None:
+        """Stop looking, and end the connection once what is sent is written."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self._listener is not None:
+            self._listener.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def aclose(self) -> None:
+        """Stop as `close` does, and wait until the connection has ended."""
+        connection = self._connection
+        self.close()
+        if connection is not None:
+            try:
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    await connection.closed.wait()
+            except TimeoutError:
+                connection.abort()
+
+    # -- the loop
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            address = await self._next_address()
+            self._announced.clear()
+            error: Exception | None
+            try:
+                connection, greeting = await self._connect(address)
+            except (OSError, ProtocolError, TimeoutError) as raised:
+                error = raised
+            else:
+                if isinstance(greeting, msg.Refusal):
+                    error = ProtocolError(greeting.message)
+                    if not greeting.retry:
+                        self._link.on_refused(f"{address} turned us down: {greeting.message}")
+                        await self._pause(_REFUSED_PAUSE_S)
+                        continue
+                else:
+                    failures, error = 0, None
+                    await self._use(connection, greeting)
+            if error is not None:
+                logger.debug("no connection to %s: %s", address, error)
+                failures += 1
+            await self._pause(backoff_s(failures, _BACKOFF_FIRST_S, _BACKOFF_MAX_S))
+
+    async def _next_address(self) -> str:
+        if self._listener is None:
+            assert self._address is not None
+            return self._address
+        while (current := self._listener.current()) is None:
+            self._announced.clear()
+            await self._announced.wait()
+        return current.address
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._announced.wait()
+        except TimeoutError:
+            pass
+
+    async def _connect(self, address: str) -> tuple[Connection, msg.Welcome | msg.Refusal]:
+        loop = asyncio.get_running_loop()
+        parsed = parse_address(address, setting="control_plane_address")
+        self._greeting = loop.create_future()
+        connection = Connection(self._on_frames, self._on_closed)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                if parsed.scheme == "ipc":
+                    await loop.create_unix_connection(lambda: connection, parsed.path)
+                else:
+                    await loop.create_connection(lambda: connection, parsed.host, parsed.port)
+                connection.send(self._hello)
+                return connection, await self._greeting
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            self._greeting = None
+
+    async def _use(self, connection: Connection, welcome: msg.Welcome) -> None:
+        self._connection, self._welcome = connection, welcome
+        connection.decoder.frame_bytes_max = welcome.frame_bytes_max
+        self._link.on_connected(connection, welcome)
+        try:
+            await connection.closed.wait()
+        finally:
+            self._welcome = None
+
+    def _on_announcement(self, announcement: Announcement) -> None:
+        self._announced.set()
+        welcome, connection = self._welcome, self._connection
+        if (
+            welcome is not None
+            and connection is not None
+            and announcement.control_plane_id == welcome.control_plane_id
+            and announcement.epoch > welcome.epoch
+        ):
+            # It restarted, perhaps elsewhere, and the old connection hasn't noticed.
+            connection.abort(ProtocolError("the control plane restarted"))
+
+    # -- what the connection calls
+
+    def _on_frames(self, connection: Connection, bodies: list[bytes]) -> None:
+        if self._greeting is not None and not self._greeting.done():
+            self._greeting.set_result(msg.decode_greeting(bodies[0]))
+            bodies = bodies[1:]
+        if bodies and connection is self._connection:
+            self._link.on_frames(bodies)
+
+    def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
+        if self._greeting is not None and not self._greeting.done():
+            self._greeting.set_exception(reason or ConnectionResetError("it hung up"))
+        if connection is self._connection:
+            self._connection = None
+            self._link.on_disconnected(reason)

@@ -1,0 +1,86 @@
+"""Own the subworker as a whole: load the task modules, connect, run, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+from fastqueue.errors import ConfigurationError
+from fastqueue.link.dialer import Dialer
+from fastqueue.protocol import messages as msg
+from fastqueue.subworker.runtime import Runtime
+from fastqueue.tasks.registry import load_task_modules
+from fastqueue.tasks.serializer import allow_pickle
+
+if TYPE_CHECKING:
+    from fastqueue.config import SubworkerSettings
+    from fastqueue.tasks.registry import TaskRegistry
+
+__all__ = ["Subworker"]
+
+logger = logging.getLogger(__name__)
+
+# After the tasks have ended, their reports still have to be acknowledged.
+_FLUSH_TIMEOUT_S = 5.0
+
+
+class Subworker:
+    """Run the tasks of some modules for a control plane.
+
+    Args:
+        settings: what to run, for whom, how many at one time.
+        registry: the task definitions; by default those of the modules in the settings.
+
+    Raises:
+        TaskImportError: a module doesn't import.
+        ConfigurationError: there is no task to run.
+    """
+
+    def __init__(self, settings: SubworkerSettings, registry: TaskRegistry | None = None) -> None:
+        self._settings = settings
+        self._registry = registry or load_task_modules(settings.task_modules)
+        if len(self._registry) == 0:
+            raise ConfigurationError(
+                "there are no tasks to run: name the modules that define them with --task-modules"
+            )
+        allow_pickle(settings.allow_pickle)
+        self._runtime: Runtime | None = None
+        self._dialer: Dialer | None = None
+
+    async def start(self) -> None:
+        """Begin to look for the control plane; returns at once."""
+        settings = self._settings
+        self._runtime = Runtime(self._registry, settings.concurrency)
+        self._dialer = Dialer(
+            self._runtime,
+            role=msg.ROLE_SUBWORKER,
+            instance=uuid.uuid4().hex,
+            name=settings.worker_id,
+            control_plane_address=settings.control_plane_address,
+            discovery_address=settings.discovery_address,
+        )
+        await self._dialer.start()
+
+    async def stop(self, grace_s: float | None = None) -> bool:
+        """Drain, then disconnect.
+
+        Args:
+            grace_s: how long running tasks may go on, in seconds; by default as set.
+
+        Returns:
+            Whether every task ended by itself. If not, a thread may still be in one: end the
+            process without waiting for it.
+        """
+        runtime, dialer = self._runtime, self._dialer
+        self._runtime = self._dialer = None
+        if runtime is None or dialer is None:
+            return True
+        ended = await runtime.drain(self._settings.grace_s if grace_s is None else grace_s)
+        runtime.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_TIMEOUT_S):
+                await dialer.aclose()
+        return ended

@@ -1,0 +1,333 @@
+"""Own the running of leased tasks: start them as slots become free, report what came of them.
+
+A lease is held from its arrival until its report is acknowledged. What is held survives the end of
+a connection: the next one begins with saying what is held and reporting again what wasn't
+acknowledged. Nothing here decides about retries or validity; the control plane does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastqueue.config import SerializationFormat
+from fastqueue.core.records import HeldLease, Outcome
+from fastqueue.errors import ProtocolError
+from fastqueue.protocol import messages as msg
+from fastqueue.protocol.messages import encode
+from fastqueue.subworker.outcomes import failed, returned
+from fastqueue.subworker.prefetch import Prefetch
+from fastqueue.subworker.threads import ThreadExecutor
+from fastqueue.tasks.serializer import decode_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastqueue.core.records import Lease
+    from fastqueue.link.connection import Connection
+    from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
+
+__all__ = ["Runtime"]
+
+logger = logging.getLogger(__name__)
+
+_decode = msgspec.msgpack.Decoder(msg.ToSubworker).decode
+
+# A task that was prefetched and still waits after this is given back: others may be idle.
+_WAIT_MAX_S = 0.25
+_REPORT_OUTCOMES_MAX = 1_000
+_REPORT_BYTES_GOAL = 1024**2
+
+
+class Runtime:
+    """Run leases on one event loop.
+
+    Args:
+        registry: the task definitions on offer.
+        slots: how many tasks run at one time.
+    """
+
+    def __init__(self, registry: TaskRegistry, slots: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
+        self._names = list(registry.names())
+        self._slots = slots
+        self._prefetch = Prefetch(slots, time.monotonic())
+        self._threads = ThreadExecutor(self._loop, slots, self._on_outcomes)
+        self._connection: Connection | None = None
+        self._result_bytes_max = 0
+        # Every lease whose outcome isn't acknowledged, by task id.
+        self._held: dict[str, Lease] = {}
+        # Per priority, those not started: (arrived at, lease).
+        self._queued: tuple[deque[tuple[float, Lease]], ...] = (deque(), deque(), deque(), deque())
+        self._running: dict[str, asyncio.Task[None] | None] = {}
+        self._outcomes: list[Outcome] = []
+        self._unacknowledged: dict[int, list[Outcome]] = {}
+        self._last_sequence = 0
+        self._impatience: asyncio.TimerHandle | None = None
+        self._is_draining = False
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    # -- what the dialer calls
+
+    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:
+        """Say what is on offer and what is held, and report again what wasn't acknowledged."""
+        self._connection = connection
+        self._result_bytes_max = welcome.payload_bytes_max
+        held = [HeldLease(i, lease.token, lease.attempt) for i, lease in self._held.items()]
+        capacity = 0 if self._is_draining else self._prefetch.capacity
+        bodies = [encode(msg.Ready(self._names, capacity, held))]
+        for sequence, outcomes in self._unacknowledged.items():
+            bodies.append(encode(msg.Report(sequence, outcomes)))
+        connection.send_all(bodies)
+        logger.info(
+            "connected to control plane %s; %d tasks on offer", connection.peer, len(self._names)
+        )
+
+    def on_disconnected(self, reason: Exception | None) -> None:
+        """Go on with what runs; it is reported on the next connection."""
+        self._connection = None
+        logger.info("the connection to the control plane ended (%s); connecting anew", reason)
+
+    def on_refused(self, why: str) -> None:
+        """Say why the control plane won't have us."""
+        logger.error("%s", why)
+
+    def on_frames(self, bodies: list[bytes]) -> None:
+        """Take frames from the control plane.
+
+        Raises:
+            ProtocolError: one can't be understood.
+        """
+        for body in bodies:
+            try:
+                message = _decode(body)
+            except msgspec.DecodeError as error:
+                raise ProtocolError(
+                    f"the control plane sent what makes no sense: {error}"
+                ) from error
+            match message:
+                case msg.Leases():
+                    self._take(message.leases)
+                case msg.Reported():
+                    self._acknowledged(message.sequence)
+                case msg.Revoked():
+                    self._revoke(message.task_ids)
+        self._start_ready()
+
+    # -- leases
+
+    def _take(self, leases: Iterable[Lease]) -> None:
+        now = time.monotonic()
+        for lease in leases:
+            self._held[lease.task_id] = lease
+            self._queued[lease.rank].append((now, lease))
+        self._quiet.clear()
+        if self._impatience is None:
+            self._impatience = self._loop.call_later(_WAIT_MAX_S, self._be_impatient)
+
+    def _revoke(self, task_ids: Iterable[str]) -> None:
+        """Forget void leases; one that runs goes on, and its outcome will be refused."""
+        for task_id in task_ids:
+            if task_id not in self._running:
+                self._forget(task_id)
+
+    def _forget(self, task_id: str) -> None:
+        self._held.pop(task_id, None)
+        if not self._held:
+            self._quiet.set()
+
+    def _start_ready(self) -> None:
+        free = self._slots - len(self._running)
+        if free <= 0 or self._is_draining:
+            return
+        held = self._held
+        for queued in self._queued:
+            while queued:
+                _, lease = queued.popleft()
+                # It may have been revoked or given back, and even leased here again since.
+                if held.get(lease.task_id) is lease:
+                    self._start(lease)
+                    free -= 1
+                    if free == 0:
+                        return
+
+    def _be_impatient(self) -> None:
+        """Give back what has waited too long here; prefetch nothing until tasks are short again."""
+        self._impatience = None
+        if not any(self._queued):
+            return
+        now = time.monotonic()
+        oldest = min(queued[0][0] for queued in self._queued if queued)
+        if now - oldest >= _WAIT_MAX_S:
+            if self._prefetch.drop():
+                self._tell_capacity(self._prefetch.capacity)
+            self._give_back_queued()
+        else:
+            self._impatience = self._loop.call_later(oldest + _WAIT_MAX_S - now, self._be_impatient)
+
+    def _give_back_queued(self) -> None:
+        waiting = [lease for queued in self._queued for _, lease in queued]
+        for queued in self._queued:
+            queued.clear()
+        self._give_back(lease for lease in waiting if self._held.get(lease.task_id) is lease)
+
+    def _give_back(self, leases: Iterable[Lease]) -> None:
+        returned_leases = [HeldLease(lease.task_id, lease.token, lease.attempt) for lease in leases]
+        for lease in returned_leases:
+            self._forget(lease.task_id)
+        # Without a connection they are forgotten all the same: the next hello doesn't name them.
+        if returned_leases and self._connection is not None:
+            self._connection.send(encode(msg.GiveBack(returned_leases)))
+
+    def _tell_capacity(self, capacity: int) -> None:
+        if self._connection is not None:
+            self._connection.send(encode(msg.Capacity(capacity)))
+
+    # -- running
+
+    def _start(self, lease: Lease) -> None:
+        started_at = time.time()
+        definition = self._definitions.get(lease.name)
+        if definition is None:
+            names = ", ".join(self._names[:20])
+            error = LookupError(
+                f"no task named {lease.name!r} is registered here; there are: {names}"
+            )
+            self._on_outcomes([failed(lease, error, started_at, started_at)])
+            return
+        if definition.executor == "thread":
+            self._running[lease.task_id] = None
+            self._threads.submit(partial(_run_function, definition, lease, self._result_bytes_max))
+            return
+        self._running[lease.task_id] = self._loop.create_task(
+            self._run_coroutine(definition, lease, started_at),
+            name=lease.name,
+            context=contextvars.Context(),
+        )
+
+    async def _run_coroutine(
+        self, definition: TaskDefinition, lease: Lease, started_at: float
+    ) -> None:
+        try:
+            args, kwargs = decode_arguments(
+                lease.payload, SerializationFormat.of_code(lease.format)
+            )
+            value = await definition.function(*args, **kwargs)
+        except BaseException as error:
+            if self._held.get(lease.task_id) is not lease:
+                raise  # cancelled by the drain, which has given the lease back
+            outcome = failed(lease, error, started_at, time.time())
+        else:
+            outcome = returned(lease, value, started_at, time.time(), self._result_bytes_max)
+        self._on_outcomes((outcome,))
+
+    def _on_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        if not self._outcomes:
+            self._loop.call_soon(self._report)
+        for outcome in outcomes:
+            self._running.pop(outcome.task_id, None)
+            if outcome.task_id in self._held:
+                self._outcomes.append(outcome)
+
+    # -- reporting
+
+    def _report(self) -> None:
+        """Report what has ended since the last turn of the loop, and start what can be."""
+        outcomes, self._outcomes = self._outcomes, []
+        bodies = []
+        for chunk in _chunks(outcomes):
+            self._last_sequence += 1
+            self._unacknowledged[self._last_sequence] = chunk
+            bodies.append(encode(msg.Report(self._last_sequence, chunk)))
+        if self._connection is not None and bodies:
+            self._connection.send_all(bodies)
+        if self._prefetch.note_ended(len(outcomes), time.monotonic()) and not self._is_draining:
+            self._tell_capacity(self._prefetch.capacity)
+        self._start_ready()
+
+    def _acknowledged(self, sequence: int) -> None:
+        for outcome in self._unacknowledged.pop(sequence, ()):
+            lease = self._held.get(outcome.task_id)
+            # The same task may be leased here again already, under another token.
+            if lease is not None and lease.token == outcome.token:
+                self._forget(outcome.task_id)
+
+    # -- the end
+
+    async def drain(self, grace_s: float) -> bool:
+        """Take nothing new, give back what isn't started, wait for what runs.
+
+        What still runs after `grace_s` seconds is given back without spending an attempt:
+        coroutines are cancelled, threads are left to the end of the process.
+
+        Returns:
+            Whether everything ended by itself.
+        """
+        self._is_draining = True
+        self._tell_capacity(0)
+        self._give_back_queued()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            pass
+        else:
+            return True
+        unfinished = [self._held[task_id] for task_id in self._running if task_id in self._held]
+        logger.warning(
+            "%d tasks didn't end within %g s and are given back: %s",
+            len(unfinished),
+            grace_s,
+            ", ".join(f"{lease.name} ({lease.task_id})" for lease in unfinished[:10]),
+        )
+        self._give_back(unfinished)
+        for task in self._running.values():
+            if task is not None:
+                task.cancel()
+        return False
+
+    def close(self) -> None:
+        """Let the threads end."""
+        if self._impatience is not None:
+            self._impatience.cancel()
+        self._threads.stop()
+
+
+def _run_function(definition: TaskDefinition, lease: Lease, result_bytes_max: int) -> Outcome:
+    """Run a plain function in the thread that called this."""
+    started_at = time.time()
+    try:
+        args, kwargs = decode_arguments(lease.payload, SerializationFormat.of_code(lease.format))
+        value = definition.function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError(
+                f"task {lease.name!r} returned a coroutine that nothing awaits; "
+                "make the function itself `async def`"
+            )
+    except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
+        return failed(lease, error, started_at, time.time())
+    return returned(lease, value, started_at, time.time(), result_bytes_max)
+
+
+def _chunks(outcomes: list[Outcome]) -> Iterable[list[Outcome]]:
+    chunk: list[Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        chunk.append(outcome)
+        size += len(outcome.result or b"") + len(outcome.json_result or b"")
+        if size > _REPORT_BYTES_GOAL or len(chunk) >= _REPORT_OUTCOMES_MAX:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
