@@ -123,9 +123,14 @@ class _Peers:
     def __init__(self, server: Server, callbacks: CallbackService) -> None:
         self.send = server.send
         self.close = server.close
-        self.close_all = server.close_all
         self.resume = server.resume
+        self._server = server
         self._callbacks = callbacks
+
+    def close_all(self, reason: str) -> None:
+        """End every session and every delivery: the core is about to forget them all."""
+        self._server.close_all(reason)
+        self._callbacks.cancel_all()
 
     def deliver(self, address: str, callbacks: Sequence[NumberedCallback]) -> None:
         """Deliver callbacks beside the engine."""

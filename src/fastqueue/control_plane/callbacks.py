@@ -96,10 +96,14 @@ class CallbackService:
             )
         )
 
-    async def stop(self) -> None:
-        """End what is under way; what isn't accounted for is delivered after the next start."""
+    def cancel_all(self) -> None:
+        """End what is under way; what isn't accounted for is still owed, and delivered later."""
         for delivery in self._deliveries:
             delivery.cancel()
+
+    async def stop(self) -> None:
+        """End what is under way, and close the connections to listeners."""
+        self.cancel_all()
         if self._deliveries:
             await asyncio.wait(self._deliveries)
         await self._sender.aclose()

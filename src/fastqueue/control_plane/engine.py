@@ -47,7 +47,6 @@ _TURN_TASKS_MAX = 2_048
 _INBOX_HIGH = 2_048
 _LAZY_DELAY_S = 0.05
 _PAYLOAD_CACHE_BYTES_MAX = 16 * 1024**2
-_FULL_RETRY_S = 1.0
 
 
 class Peers(Protocol):
@@ -60,7 +59,7 @@ class Peers(Protocol):
         """End a session."""
 
     def close_all(self, reason: str) -> None:
-        """End every session."""
+        """End every session and every delivery; nothing of them may reach the engine later."""
 
     def resume(self) -> None:
         """Read again from the peers that were held back."""
@@ -77,6 +76,7 @@ class Engine:
         limits: the core's bounds.
         clock: the monotonic clock, in seconds.
         wall: the wall clock, in seconds since the Unix epoch.
+        full_retry_s: how often to look for room on a disk that is full, in seconds.
     """
 
     def __init__(
@@ -86,17 +86,18 @@ class Engine:
         *,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        full_retry_s: float = 1.0,
     ) -> None:
         self.store = store
         self.limits = limits
         self.payloads = PayloadCache(_PAYLOAD_CACHE_BYTES_MAX)
         self._clock = clock
         self._wall = wall
+        self._full_retry_s = full_retry_s
         self._inbox: deque[cmd.Command] = deque()
         self._wake = asyncio.Event()
         self._stopping = False
         self.is_full = False
-        self._peers: Peers | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -136,12 +137,11 @@ class Engine:
         Raises:
             StoreError: the store failed for another reason than a full disk.
         """
-        self._peers = peers
         while not self._stopping:
             await self._wait()
-            await self._turn(peers)
+            await self.turn(peers)
         while self._inbox and not self.is_full:
-            await self._turn(peers)
+            await self.turn(peers)
         self.store.write(self._book.take_all())
         await self.store.commit()
 
@@ -163,7 +163,12 @@ class Engine:
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _turn(self, peers: Peers) -> None:
+    async def turn(self, peers: Peers) -> None:
+        """Deal with what has arrived, up to a bound, and with what is due.
+
+        Raises:
+            StoreError: the store failed for another reason than a full disk.
+        """
         effects: list[Effect] = []
         now = self._clock()
         try:
@@ -246,7 +251,7 @@ class Engine:
         self.store.rollback()
         peers.close_all("the control plane's disk is full")
         while not self._stopping:
-            await asyncio.sleep(_FULL_RETRY_S)
+            await asyncio.sleep(self._full_retry_s)
             try:
                 self._inbox.clear()
                 self._begin()

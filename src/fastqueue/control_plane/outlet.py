@@ -110,7 +110,7 @@ def _lease_size(lease: Lease) -> int:
 
 
 def _result_size(result: Result) -> int:
-    return len(result.result or b"") + len(result.error or "") + len(result.traceback or "")
+    return result.size_bytes
 
 
 def _refill(engine: Engine, effect: fx.Refill) -> None:

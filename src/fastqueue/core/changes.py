@@ -26,7 +26,7 @@ __all__ = [
     "ResultsEvicted",
     "TasksAdded",
     "TasksFinished",
-    "TombstonesTrimmed",
+    "TombstonesRotated",
 ]
 
 
@@ -109,10 +109,8 @@ class ResultsEvicted:
 
 
 @dataclass(frozen=True, slots=True)
-class TombstonesTrimmed:
-    """The oldest tombstones are dropped, so many."""
-
-    count: int
+class TombstonesRotated:
+    """The older generation of tombstones is dropped; a new one begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ Change = (
     | TasksFinished
     | ResultsAccessed
     | ResultsEvicted
-    | TombstonesTrimmed
+    | TombstonesRotated
     | CallbacksAdded
     | CallbacksRemoved
     | NamesOffered

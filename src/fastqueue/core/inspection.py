@@ -54,7 +54,7 @@ def _stats(state: State) -> dict[str, Any]:
         "running": running,
         "results": len(state.retention),
         "results_bytes": state.retention.size_bytes,
-        "tombstones": state.tombstones,
+        "tombstones": state.young_tombstones + state.old_tombstones,
         "callbacks_owed": state.outbox.owed,
         "clients": len(state.clients_by_session),
         "stale_outcomes": state.stale_outcomes,

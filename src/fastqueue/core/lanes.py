@@ -11,6 +11,7 @@ store, counted here, and read back by `Refill` as the window drains.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fastqueue.tasks.models import TaskPriority, TaskStatus
@@ -104,6 +105,12 @@ class Lane:
         """Return how many of its live tasks are only in the store."""
         return self.live - self.in_memory
 
+    def restore_order(self) -> None:
+        """Sort the window again, if what was put into it has broken the order."""
+        keys = list(self.ready)
+        if any(a > b for a, b in pairwise(keys)):
+            self.ready = OrderedDict((key, self.ready[key]) for key in sorted(keys))
+
     @property
     def priority(self) -> TaskPriority:
         """Return the priority of its tasks."""
@@ -183,11 +190,15 @@ class Lanes:
 
     def put_back(self, tasks: Iterable[Task]) -> None:
         """Put tasks whose lease ended without an outcome back at the front, in their old order."""
+        touched: dict[int, Lane] = {}
         for task in sorted(tasks, key=lambda t: t.key, reverse=True):
-            ready = task.lane.ready
-            ready[task.key] = task
-            ready.move_to_end(task.key, last=False)
-            self.active[task.lane.rank][task.lane.lane_id] = task.lane
+            lane = task.lane
+            lane.ready[task.key] = task
+            lane.ready.move_to_end(task.key, last=False)
+            touched[lane.lane_id] = lane
+        for lane in touched.values():
+            lane.restore_order()
+            self.active[lane.rank][lane.lane_id] = lane
 
     def remove(self, task: Task) -> None:
         """Forget a task that is over."""

@@ -195,6 +195,8 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
         if stored.task_id not in state.tasks:
             state.lanes.put_last(state.load(lane, stored))
         lane.last_key = stored.key
+    # A task from beyond the window may be in it already: adopted once, and given back since.
+    lane.restore_order()
     if command.exhausted:
         assert lane.spilled == 0, f"lane {lane.lane_id}: {lane.spilled} tasks are missing"
 

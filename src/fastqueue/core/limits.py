@@ -22,7 +22,9 @@ class CoreLimits:
         retained_max: results kept for queries; the least recently accessed go first.
         retained_bytes_max: the same bound in bytes of results, so that few huge ones fit the disk.
         retained_ttl_s: how long after completion a result is kept, in seconds.
-        tombstones_max: ids remembered after their result is evicted.
+        tombstones_max: ids remembered after their result is evicted; at least the last half of
+            it, in two generations. A submission that is resent later than that runs again, so
+            this must cover what is evicted in the longest time a client goes on resending.
         payload_bytes_max: size of one task's encoded arguments.
         callbacks_max: callbacks waiting to be delivered.
         callback_addresses_max: distinct addresses they wait for.
@@ -48,7 +50,7 @@ class CoreLimits:
     retained_max: int = 10_000
     retained_bytes_max: int = 4 * 1024**3
     retained_ttl_s: float = 3600.0
-    tombstones_max: int = 100_000
+    tombstones_max: int = 1_000_000
     payload_bytes_max: int = 16 * 1024**2
     callbacks_max: int = 1_000_000
     callback_addresses_max: int = 100_000

@@ -127,6 +127,11 @@ class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True)
     completed_at: float | None = None
     worker_id: str | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Return what keeping it costs, near enough: its value, error and traceback."""
+        return len(self.result or b"") + len(self.error or "") + len(self.traceback or "")
+
 
 class Refused(Struct, array_like=True, frozen=True, gc=False):
     """Say which task of a submission wasn't taken, and why."""

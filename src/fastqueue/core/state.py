@@ -13,7 +13,7 @@ from fastqueue.core.changes import (
     CallbacksAdded,
     ResultsEvicted,
     TasksFinished,
-    TombstonesTrimmed,
+    TombstonesRotated,
 )
 from fastqueue.core.effects import PushResults
 from fastqueue.core.lanes import Lane, Lanes, Task
@@ -52,7 +52,7 @@ class Snapshot:
         leased: the tasks with a stored lease.
         results: rows of (task id, size in bytes, age in seconds), in access order.
         accesses: the last place in the access order.
-        tombstones: how many there are.
+        tombstones: how many there are, in the younger and in the older generation.
         owed: rows of (address, callbacks owed).
         next_callback: the number of the next callback.
         names: the task names ever offered.
@@ -64,7 +64,7 @@ class Snapshot:
     leased: Sequence[LeasedRow] = ()
     results: Sequence[tuple[str, int, float]] = ()
     accesses: int = 0
-    tombstones: int = 0
+    tombstones: tuple[int, int] = (0, 0)
     owed: Sequence[tuple[str, int]] = ()
     next_callback: int = 1
     names: Sequence[str] = ()
@@ -100,7 +100,7 @@ class State:
         self.known_names = set(snapshot.names)
         self.last_sequence = snapshot.last_sequence
         self.last_lease = 0
-        self.tombstones = snapshot.tombstones
+        self.young_tombstones, self.old_tombstones = snapshot.tombstones
         self.stale_outcomes = 0
         # Ids watched by sessions that didn't submit them, and how many each session watches.
         self.watchers: dict[str, list[int]] = {}
@@ -175,8 +175,7 @@ class State:
         self.lanes.remove(task)
         into.keys.append(task.key)
         into.results.append(result)
-        size = len(result.result or b"") + len(result.error or "") + len(result.traceback or "")
-        self.retention.add(task.task_id, size, now)
+        self.retention.add(task.task_id, result.size_bytes, now)
         session = self.clients.get(task.client)
         if session is not None:
             into.pushes.setdefault(session, []).append(result)
@@ -226,14 +225,13 @@ class State:
             decision.effects.append(PushResults(session, results))
 
     def evict(self, now: float, decision: Decision) -> None:
-        """Drop results that are over a bound or their time, and the oldest tombstones."""
+        """Drop results that are over a bound or their time, and tombstones if there are many."""
         evicted = self.retention.evict(now)
         if not evicted:
             return
         decision.changes.append(ResultsEvicted(evicted))
-        self.tombstones += len(evicted)
-        tombstones_max = self.limits.tombstones_max
-        # A tenth over the bound is let stand, so that trimming is rare and in bulk.
-        if self.tombstones > tombstones_max + tombstones_max // 10:
-            decision.changes.append(TombstonesTrimmed(self.tombstones - tombstones_max))
-            self.tombstones = tombstones_max
+        self.young_tombstones += len(evicted)
+        # Dropping a whole generation costs next to nothing; picking out the oldest would.
+        if self.young_tombstones >= self.limits.tombstones_max // 2:
+            decision.changes.append(TombstonesRotated())
+            self.old_tombstones, self.young_tombstones = self.young_tombstones, 0

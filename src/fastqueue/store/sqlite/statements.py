@@ -51,23 +51,25 @@ READ_RESULT = (
 )
 RESULT_INDEX = "SELECT task_id, size, completed_at, accessed FROM results ORDER BY accessed"
 
-ADD_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (task_id) VALUES (?)"
-COUNT_TOMBSTONES = "SELECT count(*) FROM tombstones"
-# Ids are time-ordered, so the smallest are the oldest.
-TRIM_TOMBSTONES = (
-    "DELETE FROM tombstones WHERE task_id IN"
-    " (SELECT task_id FROM tombstones ORDER BY task_id LIMIT ?)"
+# By generation, 0 and 1.
+ADD_TOMBSTONE = tuple(f"INSERT OR IGNORE INTO tombstones_{n} (task_id) VALUES (?)" for n in (0, 1))
+COUNT_TOMBSTONES = tuple(f"SELECT count(*) FROM tombstones_{n}" for n in (0, 1))
+DROP_TOMBSTONES = tuple(f"DELETE FROM tombstones_{n}" for n in (0, 1))
+IS_EVICTED = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM tombstones_0 WHERE task_id = ?1)"
+    " OR EXISTS (SELECT 1 FROM tombstones_1 WHERE task_id = ?1)"
 )
-IS_EVICTED = "SELECT task_id FROM tombstones WHERE task_id = ?"
 IS_KNOWN = (
     "SELECT 1 WHERE EXISTS (SELECT 1 FROM tasks WHERE task_id = ?1)"
     " OR EXISTS (SELECT 1 FROM results WHERE task_id = ?1)"
-    " OR EXISTS (SELECT 1 FROM tombstones WHERE task_id = ?1)"
+    " OR EXISTS (SELECT 1 FROM tombstones_0 WHERE task_id = ?1)"
+    " OR EXISTS (SELECT 1 FROM tombstones_1 WHERE task_id = ?1)"
 )
 GREATEST_ID = (
     "SELECT max(coalesce((SELECT max(task_id) FROM tasks), ''),"
     " coalesce((SELECT max(task_id) FROM results), ''),"
-    " coalesce((SELECT max(task_id) FROM tombstones), ''))"
+    " coalesce((SELECT max(task_id) FROM tombstones_0), ''),"
+    " coalesce((SELECT max(task_id) FROM tombstones_1), ''))"
 )
 
 ADD_CALLBACK = (

@@ -63,6 +63,7 @@ class SqliteStore:
         self._live_by_lane: Counter[int] = Counter()
         self._in_transaction = False
         self.control_plane_id = self._get_or_make_id()
+        self._generation = 0
         self._writers: dict[type, Callable[[Any], None]] = {
             ch.LaneAdded: self._add_lane,
             ch.LanesRemoved: self._remove_lanes,
@@ -73,7 +74,7 @@ class SqliteStore:
             ch.LeasesLost: self._lose_leases,
             ch.ResultsAccessed: self._access_results,
             ch.ResultsEvicted: self._evict_results,
-            ch.TombstonesTrimmed: self._trim_tombstones,
+            ch.TombstonesRotated: self._rotate_tombstones,
             ch.CallbacksAdded: self._add_callbacks,
             ch.CallbacksRemoved: self._remove_callbacks,
             ch.NamesOffered: self._add_names,
@@ -127,7 +128,7 @@ class SqliteStore:
         self._execute("COMMIT")
 
     def rollback(self) -> None:
-        """Drop the open transaction, if there is one."""
+        """Drop the open transaction, if there is one; `load` is to follow."""
         self._in_transaction = False
         self._live_by_lane.clear()
         # SQLite may have rolled back by itself.
@@ -157,6 +158,8 @@ class SqliteStore:
             self._execute(sql.SET_META, ("epoch", epoch))
             self._execute(sql.REMOVE_IDLE_LANES)
             self._execute(sql.REMOVE_ORPHANED_LEASES)
+        self._generation = self._scalar(sql.GET_META, ("tombstone_generation",)) or 0
+        young, old = self._generation, 1 - self._generation
         lanes = list(self._execute(sql.LANES))
         last_sequence = 0
         for lane_id, *_ in lanes:
@@ -179,7 +182,10 @@ class SqliteStore:
             leased=leased,
             results=results,
             accesses=accesses,
-            tombstones=self._scalar(sql.COUNT_TOMBSTONES),
+            tombstones=(
+                self._scalar(sql.COUNT_TOMBSTONES[young]),
+                self._scalar(sql.COUNT_TOMBSTONES[old]),
+            ),
             owed=list(self._execute(sql.CALLBACKS_OWED)),
             next_callback=1 + self._scalar(sql.LAST_CALLBACK),
             names=[name for (name,) in self._execute(sql.NAMES)],
@@ -278,13 +284,12 @@ class SqliteStore:
         self._drop_leases(keys)
         rows = []
         for place, r in enumerate(change.results, start=change.accessed):
-            size = len(r.result or b"") + len(r.error or "") + len(r.traceback or "")
             rows.append(
                 (
                     r.task_id,
                     place,
                     r.completed_at,
-                    size,
+                    r.size_bytes,
                     r.status.value,
                     r.name,
                     r.attempt,
@@ -321,10 +326,12 @@ class SqliteStore:
     def _evict_results(self, change: ch.ResultsEvicted) -> None:
         rows = [(task_id,) for task_id in change.task_ids]
         self._executemany(sql.REMOVE_RESULT, rows)
-        self._executemany(sql.ADD_TOMBSTONE, rows)
+        self._executemany(sql.ADD_TOMBSTONE[self._generation], rows)
 
-    def _trim_tombstones(self, change: ch.TombstonesTrimmed) -> None:
-        self._execute(sql.TRIM_TOMBSTONES, (change.count,))
+    def _rotate_tombstones(self, _: ch.TombstonesRotated) -> None:
+        self._generation = 1 - self._generation
+        self._execute(sql.DROP_TOMBSTONES[self._generation])
+        self._execute(sql.SET_META, ("tombstone_generation", self._generation))
 
     def _add_callbacks(self, change: ch.CallbacksAdded) -> None:
         self._executemany(

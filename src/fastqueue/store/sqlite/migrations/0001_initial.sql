@@ -55,7 +55,13 @@ CREATE TABLE results (
 ) STRICT, WITHOUT ROWID;
 
 -- Ids whose result is evicted, so that they are told from unknown ones and never run again.
-CREATE TABLE tombstones (
+-- Two generations: one is filled, and when it is full the other, older one is emptied and filled.
+-- `meta` says which is the younger.
+CREATE TABLE tombstones_0 (
+    task_id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tombstones_1 (
     task_id TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 

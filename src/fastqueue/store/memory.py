@@ -1,0 +1,278 @@
+"""Own the store in plain memory: the model that tests and simulations hold the SQLite store to.
+
+It keeps every rule of the protocol but durability, and can be crashed on purpose. It copies its
+tables for each transaction, which is fine for thousands of tasks and not for more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from fastqueue.core import changes as ch
+from fastqueue.core.commands import StoredTask
+from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
+from fastqueue.core.state import LeasedRow, Snapshot
+from fastqueue.errors import StoreFull
+from fastqueue.store.base import NumberedCallback, WindowRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fastqueue.core.records import NewTask, PendingCallback, Result
+
+__all__ = ["MemoryStore"]
+
+_WINDOW_PAYLOAD_BYTES_MAX = 4 * 1024
+
+
+@dataclasses.dataclass(slots=True)
+class _Task:
+    """Hold a live task's row; what changes is replaced, never mutated."""
+
+    new: NewTask
+    client: str
+    submitted_at: float
+    attempt: int = 0
+    crashes: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class _Tables:
+    epoch: int = 0
+    lanes: dict[int, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
+    tasks: dict[int, _Task] = dataclasses.field(default_factory=dict)
+    keys: dict[str, int] = dataclasses.field(default_factory=dict)
+    leases: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    results: dict[str, tuple[int, Result]] = dataclasses.field(default_factory=dict)
+    young_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
+    old_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
+    callbacks: dict[int, PendingCallback] = dataclasses.field(default_factory=dict)
+    names: dict[str, None] = dataclasses.field(default_factory=dict)
+
+    def copy(self) -> _Tables:
+        """Return a copy whose tables can change without changing these."""
+        return _Tables(
+            self.epoch,
+            *(dict(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "epoch"),
+        )
+
+
+class MemoryStore:
+    """Keep the queue in dictionaries.
+
+    Attributes:
+        fail_next_commit: raise `StoreFull` at the next commit, keeping nothing of it.
+    """
+
+    def __init__(self) -> None:
+        self.control_plane_id = "memory"
+        self.fail_next_commit = False
+        self._tables = _Tables()
+        self._committed: _Tables | None = None
+
+    # -- transactions
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether anything written waits for `commit`."""
+        return self._committed is not None
+
+    def write(self, changes: Iterable[ch.Change]) -> None:
+        """Apply changes to the open transaction, beginning one if none is open."""
+        for change in changes:
+            if self._committed is None:
+                self._committed = self._tables.copy()
+            self._apply(change)
+
+    async def commit(self) -> None:
+        """Keep all that is written.
+
+        Raises:
+            StoreFull: a test asked for it by `fail_next_commit`.
+        """
+        self.commit_now()
+
+    def commit_now(self) -> None:
+        """Commit without an event loop."""
+        if self.fail_next_commit:
+            self.fail_next_commit = False
+            raise StoreFull("the store can't be committed: a test filled its disk")
+        self._committed = None
+
+    def rollback(self) -> None:
+        """Drop the open transaction; this is also what a crash does."""
+        if self._committed is not None:
+            self._tables, self._committed = self._committed, None
+
+    def close(self) -> None:
+        """Drop what isn't committed."""
+        self.rollback()
+
+    # -- start-up
+
+    def load(self, wall_now: float) -> Snapshot:
+        """Begin a boot epoch and return what the core starts from."""
+        tables = self._tables
+        tables.epoch += 1
+        live = dict.fromkeys(tables.lanes, 0)
+        for key in tables.tasks:
+            live[key >> SEQUENCE_BITS] += 1
+        tables.lanes = {i: lane for i, lane in tables.lanes.items() if live[i]}
+        results = sorted((place, result) for place, result in tables.results.values())
+        return Snapshot(
+            epoch=tables.epoch,
+            lanes=[(i, *lane, live[i]) for i, lane in sorted(tables.lanes.items())],
+            leased=[LeasedRow(k >> SEQUENCE_BITS, self._stored(k)) for k in tables.leases],
+            results=[
+                (r.task_id, r.size_bytes, max(0.0, wall_now - (r.completed_at or 0.0)))
+                for _, r in results
+            ],
+            accesses=results[-1][0] if results else 0,
+            tombstones=(len(tables.young_tombstones), len(tables.old_tombstones)),
+            owed=self._owed(),
+            next_callback=1 + max(tables.callbacks, default=0),
+            names=list(tables.names),
+            last_sequence=max((key & SEQUENCE_MASK for key in tables.tasks), default=0),
+        )
+
+    def _owed(self) -> list[tuple[str, int]]:
+        owed: dict[str, int] = {}
+        for callback in self._tables.callbacks.values():
+            owed[callback.address] = owed.get(callback.address, 0) + 1
+        return list(owed.items())
+
+    # -- reading
+
+    def find_known(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Return those ids that the store knows in any state, tombstones included."""
+        t = self._tables
+        return frozenset(
+            i for i in task_ids if i in t.keys or i in t.results or self._is_evicted(i)
+        )
+
+    def find_live(self, task_ids: Iterable[str]) -> dict[str, StoredTask]:
+        """Return those tasks that are live."""
+        keys = self._tables.keys
+        return {i: self._stored(keys[i]) for i in task_ids if i in keys}
+
+    def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
+        """Return those ids whose result was recorded once and is evicted."""
+        return frozenset(i for i in task_ids if self._is_evicted(i))
+
+    def _is_evicted(self, task_id: str) -> bool:
+        t = self._tables
+        return task_id in t.young_tombstones or task_id in t.old_tombstones
+
+    def find_results(self, task_ids: Iterable[str]) -> dict[str, Result]:
+        """Return those results that are recorded."""
+        results = self._tables.results
+        return {i: results[i][1] for i in task_ids if i in results}
+
+    def greatest_id(self) -> str:
+        """Return an id that no known id is greater than; empty if none is known."""
+        t = self._tables
+        ids = (*t.keys, *t.results, *t.young_tombstones, *t.old_tombstones)
+        return max(ids, default="")
+
+    def read_window(self, lane_id: int, after_key: int, limit: int) -> list[WindowRow]:
+        """Return the next tasks of a lane in the order of their keys."""
+        tasks = self._tables.tasks
+        keys = sorted(k for k in tasks if k >> SEQUENCE_BITS == lane_id and k > after_key)
+        rows = []
+        for key in keys[:limit]:
+            payload = tasks[key].new.payload
+            small = len(payload) <= _WINDOW_PAYLOAD_BYTES_MAX
+            rows.append(WindowRow(self._stored(key), payload if small else None))
+        return rows
+
+    def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
+        """Return the payloads of live tasks by key."""
+        tasks = self._tables.tasks
+        return {key: tasks[key].new.payload for key in keys if key in tasks}
+
+    def read_callbacks(self, address: str, limit: int) -> list[NumberedCallback]:
+        """Return the first callbacks owed to an address, in order."""
+        owed = sorted(self._tables.callbacks.items())
+        return [NumberedCallback(n, c) for n, c in owed if c.address == address][:limit]
+
+    def _stored(self, key: int) -> StoredTask:
+        task = self._tables.tasks[key]
+        token, worker = self._tables.leases.get(key, (0, ""))
+        return StoredTask(
+            key,
+            task.new.task_id,
+            task.client,
+            task.attempt,
+            task.crashes,
+            task.new.format,
+            task.submitted_at,
+            task.new.callback,
+            token,
+            worker,
+        )
+
+    # -- writing
+
+    def _apply(self, change: ch.Change) -> None:
+        t = self._tables
+        match change:
+            case ch.LaneAdded():
+                assert change.lane_id not in t.lanes
+                t.lanes[change.lane_id] = (change.queue, change.rank, change.name)
+            case ch.LanesRemoved():
+                for lane_id in change.lane_ids:
+                    del t.lanes[lane_id]
+            case ch.TasksAdded():
+                self._add_tasks(change)
+            case ch.TasksFinished():
+                self._finish_tasks(change)
+            case ch.LeasesAdded():
+                t.leases.update((key, (token, worker)) for key, token, worker in change.rows)
+            case ch.LeasesEnded():
+                for key in change.keys:
+                    t.leases.pop(key, None)
+            case ch.LeasesLost():
+                for attempt, crashes, key in change.rows:
+                    t.leases.pop(key, None)
+                    t.tasks[key] = dataclasses.replace(
+                        t.tasks[key], attempt=attempt, crashes=crashes
+                    )
+            case ch.ResultsAccessed():
+                for place, task_id in change.rows:
+                    # A lazy change may come when the result is evicted already.
+                    if task_id in t.results:
+                        t.results[task_id] = (place, t.results[task_id][1])
+            case ch.ResultsEvicted():
+                for task_id in change.task_ids:
+                    del t.results[task_id]
+                    t.young_tombstones[task_id] = None
+            case ch.TombstonesRotated():
+                t.old_tombstones, t.young_tombstones = t.young_tombstones, {}
+            case ch.CallbacksAdded():
+                t.callbacks.update(enumerate(change.callbacks, start=change.first))
+            case ch.CallbacksRemoved():
+                for number in change.numbers:
+                    del t.callbacks[number]
+            case ch.NamesOffered():
+                t.names.update(dict.fromkeys(change.names))
+
+    def _add_tasks(self, change: ch.TasksAdded) -> None:
+        t = self._tables
+        for key, new in zip(change.keys, change.tasks, strict=True):
+            assert key >> SEQUENCE_BITS in t.lanes
+            assert key not in t.tasks
+            assert new.task_id not in t.keys
+            t.tasks[key] = _Task(new, change.client, change.submitted_at)
+            t.keys[new.task_id] = key
+
+    def _finish_tasks(self, change: ch.TasksFinished) -> None:
+        t = self._tables
+        results = enumerate(change.results, start=change.accessed)
+        for key, (place, result) in zip(change.keys, results, strict=True):
+            task_id = t.tasks.pop(key).new.task_id
+            assert task_id == result.task_id
+            assert task_id not in t.results
+            del t.keys[task_id]
+            t.leases.pop(key, None)
+            t.results[task_id] = (place, result)

@@ -1,0 +1,94 @@
+"""Own what must hold of the core and its store after every turn, whatever happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fastqueue.core.lanes import SEQUENCE_BITS
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from fastqueue.core.core import Core
+    from fastqueue.store.memory import MemoryStore
+
+
+def check(core: Core, store: MemoryStore) -> None:
+    """Assert every invariant of a core between two turns, when its store is committed."""
+    assert not store.in_transaction
+    _check_tasks(core)
+    _check_lanes(core, store)
+    _check_workers(core)
+    _check_results(core, store)
+    _check_bounds(core)
+
+
+def _check_tasks(core: Core) -> None:
+    state = core.state
+    tokens = Counter(task.token for task in state.tasks.values() if task.token)
+    assert all(count == 1 for count in tokens.values()), "a token is valid for two tasks"
+    for task_id, task in state.tasks.items():
+        assert task.task_id == task_id
+        assert task_id not in state.retention, "a task is live and recorded at once"
+        if task.status is TaskStatus.QUEUED:
+            assert task.lane.ready.get(task.key) is task, "a queued task waits nowhere"
+            assert task.worker is None
+            assert task.token == 0
+        else:
+            assert task.status is TaskStatus.RUNNING
+            assert task.key not in task.lane.ready, "a running task waits to run again"
+            assert task.worker is not None
+            assert task.worker.tasks[task_id] is task
+            assert task.token > 0
+            assert task.attempt >= 1
+
+
+def _check_lanes(core: Core, store: MemoryStore) -> None:
+    state = core.state
+    stored = Counter(key >> SEQUENCE_BITS for key in store._tables.tasks)
+    in_memory = Counter(task.lane.lane_id for task in state.tasks.values())
+    assert set(store._tables.keys) >= set(state.tasks), "memory holds a task the store doesn't"
+    for lane in state.lanes:
+        assert lane.live == stored[lane.lane_id]
+        assert lane.in_memory == in_memory[lane.lane_id]
+        assert lane.spilled >= 0
+        assert all(key == task.key for key, task in lane.ready.items())
+        assert list(lane.ready) == sorted(lane.ready), "a lane is out of order"
+        if lane.ready or lane.spilled:
+            assert lane.lane_id in state.lanes.active[lane.rank], "a lane that waits is asleep"
+    assert state.lanes.live == sum(stored.values())
+
+
+def _check_workers(core: Core) -> None:
+    state = core.state
+    running = sum(1 for task in state.tasks.values() if task.worker is not None)
+    assert running == sum(len(worker.tasks) for worker in state.workers)
+    for worker in state.workers:
+        if not worker.session:
+            assert worker.tasks, "a subworker that is gone and holds nothing is remembered"
+
+
+def _check_results(core: Core, store: MemoryStore) -> None:
+    state, tables = core.state, store._tables
+    assert set(tables.results) == set(state.retention._sizes)
+    assert set(state.retention._sizes) == set(state.retention._expiries)
+    tombstones = {*tables.young_tombstones, *tables.old_tombstones}
+    assert not set(tables.results) & tombstones
+    assert not set(tables.keys) & tombstones
+    assert not set(tables.results) & set(tables.keys)
+    assert state.young_tombstones == len(tables.young_tombstones)
+    assert state.old_tombstones == len(tables.old_tombstones)
+    assert state.outbox.owed == len(tables.callbacks)
+    assert state.retention.size_bytes == sum(r.size_bytes for _, r in tables.results.values())
+
+
+def _check_bounds(core: Core) -> None:
+    state, limits = core.state, core.state.limits
+    assert len(state.retention) <= limits.retained_max
+    assert state.young_tombstones < limits.tombstones_max // 2 + limits.retained_max
+    assert state.lanes.live <= limits.live_tasks_max
+    assert len(state.lanes.by_id) <= limits.lanes_max
+    for lane in state.lanes:
+        # Tasks given back join a full window, so leases come on top of it.
+        assert len(lane.ready) <= limits.window_max + len(state.tasks)
+    assert all(count <= limits.watched_max for count in state.watched.values())

@@ -1,0 +1,467 @@
+"""Own a world in one process: clients, subworkers and a control plane on a clock of its own.
+
+The engine, the core and the lease book are the real ones, on the memory store. Everything else is
+played from one seeded source of chance, so that a seed is a whole history: who connects, submits,
+resends, reports twice or late, gives back, vanishes; when the control plane crashes, before or
+after a commit; when its disk is full.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+from tests.simulation.invariants import check
+
+from fastqueue.control_plane.engine import Engine
+from fastqueue.core import commands as cmd
+from fastqueue.core.limits import CoreLimits
+from fastqueue.core.records import Callback, HeldLease, Lease, NewTask, Outcome, Result
+from fastqueue.protocol import messages as msg
+from fastqueue.store.memory import MemoryStore
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastqueue.store.base import NumberedCallback
+
+LIMITS = CoreLimits(
+    live_tasks_max=150,
+    lanes_max=9,
+    window_max=4,
+    window_total=12,
+    window_min=2,
+    retained_max=40,
+    retained_ttl_s=30.0,
+    tombstones_max=240,
+    payload_bytes_max=100,
+    callbacks_max=20,
+    callback_addresses_max=3,
+    callback_deliveries_max=2,
+    watched_max=10,
+)
+NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
+ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
+
+_to_client = msgspec.msgpack.Decoder(msg.ToClient).decode
+_to_subworker = msgspec.msgpack.Decoder(msg.ToSubworker).decode
+
+
+class SimulatedClient:
+    """Hold what one client knows: what it submitted, what was acknowledged, what came back."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.session = 0
+        self.sent: dict[int, list[NewTask]] = {}
+        self.submitted: dict[str, NewTask] = {}
+
+
+class SimulatedSubworker:
+    """Hold what one subworker process knows: its leases, and reports not yet acknowledged."""
+
+    def __init__(self, instance: str, names: frozenset[str], capacity: int) -> None:
+        self.instance = instance
+        self.session = 0
+        self.names = names
+        self.capacity = capacity
+        self.held: dict[str, Lease] = {}
+        self.unacknowledged: dict[int, list[Outcome]] = {}
+        self.last_sequence = 0
+
+
+class World:
+    """Play one history; `seed` decides all of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.now = 1000.0
+        self.store = MemoryStore()
+        self.trace: list[str] = []
+        self.clients = [SimulatedClient(f"client-{n}") for n in range(2)]
+        self.subworkers = [
+            SimulatedSubworker(f"sub-{n}", names, capacity)
+            for n, (names, capacity) in enumerate(
+                [(frozenset(NAMES[:3]), 3), (frozenset(NAMES[:2]), 5), (frozenset(NAMES[2:3]), 1)]
+            )
+        ]
+        self.last_id = 0
+        self.last_session = 0
+        self.last_request = 0
+        self.acknowledged: set[str] = set()
+        self.refused: set[str] = set()
+        # What was ever seen recorded, by a push or in the store: it may never be otherwise.
+        self.recorded: dict[str, Result] = {}
+        self.starts: dict[str, int] = defaultdict(int)
+        self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
+        self.called_back: dict[str, int] = defaultdict(int)
+        self.boot()
+
+    # -- the control plane
+
+    def boot(self) -> None:
+        self.engine = Engine(
+            self.store,
+            LIMITS,
+            clock=lambda: self.now,
+            wall=lambda: 1_700_000_000.0 + self.now,
+            full_retry_s=0,
+        )
+        self.deliveries.clear()
+
+    def crash(self) -> None:
+        """Lose everything but what is committed; all connections end."""
+        self.trace.append("crash")
+        self.store.rollback()
+        for peer in (*self.clients, *self.subworkers):
+            peer.session = 0
+        for client in self.clients:
+            client.sent.clear()
+        self.boot()
+
+    async def turn(self) -> None:
+        await self.engine.turn(self)
+        if not self.store.in_transaction:
+            check(self.engine.core, self.store)
+            self._check_recorded(self.store.find_results(list(self.store._tables.results)))
+
+    def _check_recorded(self, results: dict[str, Result]) -> None:
+        for task_id, result in results.items():
+            assert result.status.is_terminal
+            assert self.recorded.setdefault(task_id, result) == result, "a result has changed"
+
+    # -- what the engine calls
+
+    def send(self, session: int, bodies: Sequence[bytes]) -> None:
+        for client in self.clients:
+            if client.session == session:
+                for body in bodies:
+                    self._client_receives(client, _to_client(body))
+        for subworker in self.subworkers:
+            if subworker.session == session:
+                for body in bodies:
+                    self._subworker_receives(subworker, _to_subworker(body))
+
+    def close(self, session: int, reason: str) -> None:
+        for peer in (*self.clients, *self.subworkers):
+            if peer.session == session:
+                self.disconnect(peer)
+
+    def close_all(self, reason: str) -> None:
+        for peer in (*self.clients, *self.subworkers):
+            peer.session = 0
+        for client in self.clients:
+            client.sent.clear()
+        self.deliveries.clear()
+
+    def resume(self) -> None:
+        pass
+
+    def deliver(self, address: str, callbacks: list[NumberedCallback]) -> None:
+        assert callbacks, "a delivery of nothing was begun"
+        assert all(address != under_way for under_way, _ in self.deliveries)
+        self.deliveries.append((address, callbacks))
+
+    def _client_receives(self, client: SimulatedClient, message: msg.ToClient) -> None:
+        match message:
+            case msg.Submitted():
+                refused = {r.task_id for r in message.refused}
+                for new in client.sent.pop(message.request, []):
+                    if new.task_id in refused:
+                        self.refused.add(new.task_id)
+                    else:
+                        self.acknowledged.add(new.task_id)
+            case msg.Push():
+                self._check_recorded({r.task_id: r for r in message.results})
+            case msg.Found():
+                terminal = [r for r in message.results if r is not None and r.status.is_terminal]
+                self._check_recorded({r.task_id: r for r in terminal})
+            case _:
+                pass
+
+    def _subworker_receives(self, subworker: SimulatedSubworker, message: msg.ToSubworker) -> None:
+        match message:
+            case msg.Leases():
+                for lease in message.leases:
+                    assert lease.name in subworker.names, "a task went where nobody offers it"
+                    assert lease.task_id not in self.recorded, "a recorded task is run again"
+                    assert lease.payload == lease.task_id.encode(), "a payload got mixed up"
+                    subworker.held[lease.task_id] = lease
+            case msg.Reported():
+                for outcome in subworker.unacknowledged.pop(message.sequence, []):
+                    held = subworker.held.get(outcome.task_id)
+                    if held is not None and held.token == outcome.token:
+                        del subworker.held[outcome.task_id]
+            case msg.Revoked():
+                for task_id in message.task_ids:
+                    subworker.held.pop(task_id, None)
+
+    # -- what may happen
+
+    def step(self) -> None:
+        """Let one thing happen."""
+        actions: list[tuple[int, Callable[[], None]]] = [
+            (10, self.submit),
+            (3, self.resend),
+            (12, self.report),
+            (2, self.report_stale),
+            (3, self.give_back),
+            (2, self.set_capacity),
+            (3, self.cancel),
+            (3, self.query),
+            (2, self.watch),
+            (5, self.connect),
+            (2, self.lose_connection),
+            (1, self.replace_connection),
+            (4, self.end_delivery),
+            (6, self.pass_time),
+        ]
+        weights, choices = zip(*actions, strict=True)
+        action = self.random.choices(choices, weights)[0]
+        self.trace.append(action.__name__)
+        action()
+
+    def put(self, command: cmd.Command) -> None:
+        self.engine.put(command)
+
+    def _connected(self, peers: Sequence[SimulatedClient]) -> SimulatedClient | None:
+        connected = [peer for peer in peers if peer.session]
+        return self.random.choice(connected) if connected else None
+
+    def _subworker(self) -> SimulatedSubworker | None:
+        connected = [s for s in self.subworkers if s.session]
+        return self.random.choice(connected) if connected else None
+
+    def submit(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            tasks = [self._new_task() for _ in range(self.random.randint(1, 8))]
+            client.submitted.update((new.task_id, new) for new in tasks)
+            self._send_submission(client, tasks)
+
+    def _new_task(self) -> NewTask:
+        chance = self.random
+        self.last_id += 1
+        # Mostly growing, as UUIDv7 is, but not always: clocks differ.
+        task_id = f"{self.last_id + chance.choice((0, 0, 0, 5000)):06d}-{self.last_id}"
+        name = chance.choices(NAMES, (6, 4, 2, 1))[0]
+        callback = None
+        if chance.random() < 0.2:
+            callback = Callback(chance.choice(ADDRESSES), b"null")
+        return NewTask(task_id, name, chance.choice((0, 1, 2, 2, 3)), 0, task_id.encode(), callback)
+
+    def _send_submission(self, client: SimulatedClient, tasks: list[NewTask]) -> None:
+        self.last_request += 1
+        client.sent[self.last_request] = tasks
+        self.put(
+            cmd.Submit(
+                client.session,
+                self.last_request,
+                client.instance,
+                1_700_000_000.0 + self.now,
+                tasks,
+            )
+        )
+
+    def resend(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None and client.submitted:
+            count = min(len(client.submitted), self.random.randint(1, 5))
+            # A client resends for a limited time; what is evicted in it is remembered for longer.
+            again = self.random.sample(list(client.submitted)[-50:], min(count, 50))
+            self._send_submission(client, [client.submitted[task_id] for task_id in again])
+
+    def connect(self) -> None:
+        peers = [p for p in (*self.clients, *self.subworkers) if not p.session]
+        if peers:
+            self._connect(self.random.choice(peers))
+
+    def _connect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        self.last_session += 1
+        peer.session = self.last_session
+        if isinstance(peer, SimulatedClient):
+            self.put(cmd.ClientReady(peer.session, peer.instance))
+            return
+        held = [HeldLease(i, lease.token, lease.attempt) for i, lease in peer.held.items()]
+        self.put(
+            cmd.WorkerReady(
+                peer.session, peer.instance, peer.instance, peer.names, peer.capacity, held
+            )
+        )
+        for sequence, outcomes in peer.unacknowledged.items():
+            self.put(cmd.Report(peer.session, sequence, outcomes))
+
+    def disconnect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        self.put(cmd.SessionLost(peer.session))
+        peer.session = 0
+        if isinstance(peer, SimulatedClient):
+            peer.sent.clear()
+
+    def lose_connection(self) -> None:
+        peers = [p for p in (*self.clients, *self.subworkers) if p.session]
+        if not peers:
+            return
+        peer = self.random.choice(peers)
+        self.disconnect(peer)
+        if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
+            # The process died: the next one is another instance and knows nothing.
+            peer.instance = f"{peer.instance}'"
+            peer.held.clear()
+            peer.unacknowledged.clear()
+
+    def replace_connection(self) -> None:
+        """Connect anew before the old connection's end is noticed."""
+        subworker = self._subworker()
+        if subworker is not None:
+            old = subworker.session
+            self._connect(subworker)
+            if self.random.random() < 0.5:
+                self.put(cmd.Report(old, 1, []))
+            self.put(cmd.SessionLost(old))
+
+    def report(self) -> None:
+        subworker = self._subworker()
+        if subworker is None:
+            return
+        reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+        ready = [lease for i, lease in subworker.held.items() if i not in reported]
+        if ready:
+            self._report(subworker, ready[: self.random.randint(1, len(ready))])
+
+    def _report(self, subworker: SimulatedSubworker, leases: list[Lease]) -> None:
+        outcomes = []
+        for lease in leases:
+            self.starts[lease.task_id] += 1
+            # Each run makes another value, so that a second record would be noticed.
+            run = self.starts[lease.task_id]
+            value = f'"{lease.task_id}/{run}"'.encode()
+            succeeded = self.random.random() < 0.8
+            outcomes.append(
+                Outcome(
+                    lease.task_id,
+                    lease.token,
+                    succeeded,
+                    self.now,
+                    1_700_000_000.0 + self.now,
+                    value if succeeded else None,
+                    None if succeeded else f"ValueError: {run}",
+                )
+            )
+        subworker.last_sequence += 1
+        subworker.unacknowledged[subworker.last_sequence] = outcomes
+        self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes))
+        if self.random.random() < 0.1:
+            self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes))
+
+    def report_stale(self) -> None:
+        """Report what nobody leased: a token of the past, of another task, of nothing."""
+        subworker = self._subworker()
+        ids = sorted(self.engine.core.state.tasks) or ["000000-0"]
+        if subworker is not None:
+            token = self.random.randint(0, 1 << 45)
+            outcome = Outcome(self.random.choice(ids), token, True, 0.0, 0.0, b'"stale"')
+            self.put(cmd.Report(subworker.session, 0, [outcome]))
+
+    def give_back(self) -> None:
+        subworker = self._subworker()
+        if subworker is not None and subworker.held:
+            reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+            count = self.random.randint(1, len(subworker.held))
+            chosen = [i for i in list(subworker.held)[-count:] if i not in reported]
+            leases = [subworker.held.pop(task_id) for task_id in chosen]
+            held = [HeldLease(lease.task_id, lease.token, lease.attempt) for lease in leases]
+            self.put(cmd.GiveBack(subworker.session, held))
+
+    def set_capacity(self) -> None:
+        subworker = self._subworker()
+        if subworker is not None:
+            subworker.capacity = self.random.randint(0, 6)
+            self.put(cmd.SetCapacity(subworker.session, subworker.capacity))
+
+    def _some_ids(self) -> list[str]:
+        ids = sorted(self.acknowledged) or ["nothing"]
+        return [self.random.choice([*ids, "unknown"]) for _ in range(self.random.randint(1, 4))]
+
+    def cancel(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            at = 1_700_000_000.0 + self.now
+            self.put(cmd.Cancel(client.session, 0, self._some_ids(), at))
+
+    def query(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            self.put(cmd.Query(client.session, 0, self._some_ids()))
+            self.put(cmd.Inspect(client.session, 0, "tasks", self._some_ids()))
+            self.put(cmd.Inspect(client.session, 0, "stats"))
+
+    def watch(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            self.put(cmd.Watch(client.session, 0, self._some_ids()))
+
+    def end_delivery(self) -> None:
+        if self.deliveries:
+            address, callbacks = self.deliveries.pop(self.random.randrange(len(self.deliveries)))
+            count = self.random.choice((0, len(callbacks), self.random.randint(0, len(callbacks))))
+            for owed in callbacks[:count]:
+                self.called_back[owed.callback.task_id] += 1
+            self.put(
+                cmd.CallbacksSent(
+                    address,
+                    [owed.number for owed in callbacks[:count]],
+                    reachable=count > 0,
+                    jitter=self.random.random(),
+                )
+            )
+
+    def pass_time(self) -> None:
+        self.now += self.random.choice((0.01, 0.06, 0.3, 1.1, 2.5, 6.0))
+
+    # -- the end of all faults
+
+    async def settle(self) -> None:
+        """Stop the faults and let everything come to its end, within a bounded number of turns."""
+        for peer in (*self.clients, *self.subworkers):
+            if not peer.session:
+                self._connect(peer)
+        for subworker in self.subworkers:
+            subworker.capacity = 5
+            self.put(cmd.SetCapacity(subworker.session, 5))
+        for _ in range(2_000):
+            await self.turn()
+            self.now += 0.2
+            for subworker in self.subworkers:
+                reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+                ready = [lease for i, lease in subworker.held.items() if i not in reported]
+                if ready:
+                    self._report(subworker, ready)
+            while self.deliveries:
+                address, callbacks = self.deliveries.pop()
+                for owed in callbacks:
+                    self.called_back[owed.callback.task_id] += 1
+                numbers = [owed.number for owed in callbacks]
+                self.put(cmd.CallbacksSent(address, numbers))
+            if not self.engine.core.state.lanes.live and not self.engine.core.state.outbox.owed:
+                return
+        state = self.engine.core.state
+        raise AssertionError(f"{state.lanes.live} tasks, {state.outbox.owed} callbacks never end")
+
+    def check_end(self) -> None:
+        """Assert what must be true of every history once it has settled."""
+        for task_id in self.acknowledged:
+            assert task_id in self.recorded, f"{task_id} was acknowledged and is lost"
+        callbacks = {
+            i
+            for client in self.clients
+            for i, new in client.submitted.items()
+            if new.callback is not None and i in self.acknowledged
+        }
+        assert callbacks <= set(self.called_back), "a callback is lost"
+        for task_id, result in self.recorded.items():
+            if result.status is TaskStatus.SUCCESS:
+                assert result.result is not None
+                assert result.result.startswith(f'"{task_id}/'.encode()), "results got mixed up"
