@@ -64,6 +64,23 @@ class Subworker:
         )
         await self._dialer.start()
 
+    async def connected(self) -> None:
+        """Wait until the control plane knows this subworker, once started."""
+        if self._runtime is not None:
+            await self._runtime.connected.wait()
+
+    async def finish(self, delivery_s: float) -> bool:
+        """Take nothing new, finish what runs, and deliver it; `stop` is still to be called.
+
+        Args:
+            delivery_s: how long the control plane may take to come back for the results, in
+                seconds from the end of the last task.
+
+        Returns:
+            Whether it took all of them.
+        """
+        return self._runtime is None or await self._runtime.finish(delivery_s)
+
     async def stop(self, grace_s: float | None = None) -> bool:
         """Drain, then disconnect.
 

@@ -76,6 +76,8 @@ class Runtime:
         self._is_draining = False
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._all_ended = asyncio.Event()
+        self.connected = asyncio.Event()
 
     # -- what the dialer calls
 
@@ -89,6 +91,7 @@ class Runtime:
         for sequence, outcomes in self._unacknowledged.items():
             bodies.append(encode(msg.Report(sequence, outcomes)))
         connection.send_all(bodies)
+        self.connected.set()
         logger.info(
             "connected to control plane %s; %d tasks on offer", connection.peer, len(self._names)
         )
@@ -254,6 +257,8 @@ class Runtime:
         if self._prefetch.note_ended(len(outcomes), time.monotonic()) and not self._is_draining:
             self._tell_capacity(self._prefetch.capacity)
         self._start_ready()
+        if self._is_draining and not self._running:
+            self._all_ended.set()
 
     def _acknowledged(self, sequence: int) -> None:
         for outcome in self._unacknowledged.pop(sequence, ()):
@@ -273,9 +278,7 @@ class Runtime:
         Returns:
             Whether everything ended by itself.
         """
-        self._is_draining = True
-        self._tell_capacity(0)
-        self._give_back_queued()
+        self._take_nothing_new()
         try:
             async with asyncio.timeout(grace_s):
                 await self._quiet.wait()
@@ -295,6 +298,32 @@ class Runtime:
             if task is not None:
                 task.cancel()
         return False
+
+    async def finish(self, delivery_s: float) -> bool:
+        """Take nothing new, and wait for what runs however long it takes.
+
+        Args:
+            delivery_s: how long the reports may then take to be acknowledged, in seconds.
+
+        Returns:
+            Whether every report was acknowledged.
+        """
+        self._take_nothing_new()
+        await self._all_ended.wait()
+        try:
+            async with asyncio.timeout(delivery_s):
+                await self._quiet.wait()
+        except TimeoutError:
+            logger.warning("%d tasks ended, but nobody took their results", len(self._held))
+            return False
+        return True
+
+    def _take_nothing_new(self) -> None:
+        self._is_draining = True
+        self._tell_capacity(0)
+        self._give_back_queued()
+        if not self._running:
+            self._all_ended.set()
 
     def close(self) -> None:
         """Let the threads end."""

@@ -1,0 +1,219 @@
+"""Own the commands as the user types them: names, options, help.
+
+The entry point `fastqueue`. What a command does is in a module of its own, loaded when it runs, so
+that `fastqueue --help` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fastqueue._version import __version__
+from fastqueue.cli.arguments import expand
+from fastqueue.cli.exit_codes import exiting
+from fastqueue.cli.logs import LogLevel
+from fastqueue.config import BASE_ADDRESS, DISCOVERY_ADDRESS
+
+__all__ = ["app", "main"]
+
+_EXIT_CODES = """Exit codes: 0 done; 1 the task failed, or a server failed while running; \
+2 wrong usage, configuration or task module; 3 no control plane answered; 130 Ctrl-C."""
+
+app = typer.Typer(
+    name="fastqueue",
+    help="Durable background tasks, without a broker.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line with the process's arguments, and exit."""
+    app(args=expand(sys.argv[1:]), prog_name="fastqueue")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"fastqueue {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    del version
+
+
+# -- servers
+
+_TaskModules = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE...",
+        help="The modules, or .py files, that define the tasks: several with spaces or commas "
+        "between, or the option again.",
+    ),
+]
+_Concurrency = Annotated[
+    int | None, typer.Option(help="Tasks that one subworker runs at one time [default: 32].")
+]
+_Grace = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", help="How long running tasks may go on after a stop [default: 30]."
+    ),
+]
+_AllowPickle = Annotated[
+    bool | None,
+    typer.Option(help="Unpickle arguments, which runs any code a sender chose."),
+]
+_LogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Least severe shown.")]
+_DISCOVERY_HELP = f"Where control planes announce themselves [default: {DISCOVERY_ADDRESS}]."
+_LATER = "Accepted, without effect: the dashboard comes in a later version."
+
+
+@app.command("control-plane")
+def control_plane(
+    task_modules: _TaskModules = None,
+    worker_id: Annotated[
+        str | None, typer.Option(help="Its name in results and logs [default: control-plane].")
+    ] = None,
+    base_address: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where it listens for clients and subworkers [default: {BASE_ADDRESS}]."
+        ),
+    ] = None,
+    discovery_address: Annotated[
+        str | None, typer.Option(help=f"Where it announces itself [default: {DISCOVERY_ADDRESS}].")
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="The folder of its store [default: .fastqueue].")
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            help="What an acknowledged task survives: full (power loss), normal (a crash of the "
+            "process), memory (nothing) [default: full]."
+        ),
+    ] = None,
+    result_cache_size: Annotated[
+        int | None, typer.Option(help="Results it keeps [default: 10000].")
+    ] = None,
+    result_cache_ttl: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long it keeps a result [default: 3600]."),
+    ] = None,
+    payload_bytes_max: Annotated[
+        int | None,
+        typer.Option(help="How large arguments or a result may be [default: 16777216]."),
+    ] = None,
+    callback_allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR...",
+            help="A network callbacks may be sent to, besides this machine; can be given again.",
+        ),
+    ] = None,
+    callback_give_up: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="When an undeliverable callback is given up [default: 86400].",
+        ),
+    ] = None,
+    concurrency: _Concurrency = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Local subworker processes; 0 for a coordinator only [default: one less than "
+            "there are CPUs, 1 to 4].",
+        ),
+    ] = None,
+    grace: _Grace = None,
+    allow_pickle: _AllowPickle = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(help="Listen beyond this machine, although nothing is encrypted."),
+    ] = None,
+    no_gui: Annotated[bool, typer.Option("--no-gui", help=_LATER)] = False,
+    gui_host: Annotated[str, typer.Option(help=_LATER)] = "127.0.0.1",
+    gui_port: Annotated[int, typer.Option(help=_LATER)] = 8080,
+    log_level: _LogLevel = LogLevel.INFO,
+) -> None:
+    """Run the control plane: the queue, with local subworkers that run its tasks."""
+    del no_gui, gui_host, gui_port
+    with exiting():
+        from fastqueue.cli.control_plane import run_control_plane
+
+        code = run_control_plane(
+            {
+                "worker_id": worker_id,
+                "base_address": base_address,
+                "discovery_address": discovery_address,
+                "data_dir": data_dir,
+                "durability": durability,
+                "result_cache_size": result_cache_size,
+                "result_cache_ttl": result_cache_ttl,
+                "payload_bytes_max": payload_bytes_max,
+                "callback_allow": callback_allow or None,
+                "callback_give_up": callback_give_up,
+                "insecure": insecure,
+            },
+            {
+                "task_modules": task_modules or None,
+                "concurrency": concurrency,
+                "grace": grace,
+                "allow_pickle": allow_pickle,
+            },
+            processes=processes,
+            log_level=log_level,
+        )
+        raise typer.Exit(code)
+
+
+@app.command()
+def subworker(
+    worker_id: Annotated[
+        str | None, typer.Option(help="Its name in results and logs [default: HOST-PROCESS].")
+    ] = None,
+    control_plane_address: Annotated[
+        str | None, typer.Option(help="The control plane, if it needn't be discovered.")
+    ] = None,
+    task_modules: _TaskModules = None,
+    discovery_address: Annotated[str | None, typer.Option(help=_DISCOVERY_HELP)] = None,
+    concurrency: _Concurrency = None,
+    processes: Annotated[int, typer.Option(min=1, help="Subworker processes.")] = 1,
+    grace: _Grace = None,
+    allow_pickle: _AllowPickle = None,
+    log_level: _LogLevel = LogLevel.INFO,
+    exit_with_parent: Annotated[bool, typer.Option("--exit-with-parent", hidden=True)] = False,
+) -> None:
+    """Run tasks for a control plane, on this or another machine."""
+    with exiting():
+        from fastqueue.cli.subworker import run_subworker
+
+        code = run_subworker(
+            {
+                "worker_id": worker_id,
+                "control_plane_address": control_plane_address,
+                "task_modules": task_modules or None,
+                "discovery_address": discovery_address,
+                "concurrency": concurrency,
+                "grace": grace,
+                "allow_pickle": allow_pickle,
+            },
+            processes=processes,
+            exit_with_parent=exit_with_parent,
+            log_level=log_level,
+        )
+        raise typer.Exit(code)

@@ -1,0 +1,84 @@
+"""Own what the command line takes that its parser doesn't: options with several values.
+
+`--args 5 3` is rewritten to `--args=5 --args=3` before the parser sees it. No command has
+positional arguments, so that a value can only belong to the option before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["expand", "parse_value", "split_modules"]
+
+_SEVERAL_VALUES = frozenset({"--args", "--task-modules", "--callback-allow"})
+_NUMBER = re.compile(r"-(\d|\.\d|Infinity$)")
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """Give each value of an option that takes several an option of its own.
+
+    A value ends at the next option; a negative number is a value. What follows `--` are values
+    of the open option, or of `--args` if none is open, whatever they look like.
+    """
+    expanded: list[str] = []
+    option: str | None = None
+    is_open = False
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            values = arguments[position + 1 :]
+            return expanded + [f"{option or '--args'}={value}" for value in values]
+        name, equals, _ = argument.partition("=")
+        if name in _SEVERAL_VALUES and (equals or argument == name):
+            option, is_open = name, True
+            if equals:
+                expanded.append(argument)
+            elif name != "--args" and _is_last_or_option(arguments, position + 1):
+                expanded.append(argument)  # the parser says that its value is missing
+        elif is_open and not _is_option(argument):
+            expanded.append(f"{option}={argument}")
+        else:
+            expanded.append(argument)
+            is_open = is_open and not _is_option(argument)
+            option = option if is_open else None
+    return expanded
+
+
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and argument != "-" and not _NUMBER.match(argument)
+
+
+def _is_last_or_option(arguments: Sequence[str], position: int) -> bool:
+    return position >= len(arguments) or _is_option(arguments[position])
+
+
+def parse_value(text: str) -> Any:
+    """Return the value that `text` is in JSON, or the text itself if it isn't JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def split_modules(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the task modules named in `values`, between commas or spaces.
+
+    A value that is an existing file stays whole, for its name may have spaces.
+    """
+    modules: list[str] = []
+    for value in values:
+        for part in value.split(","):
+            if Path(part).is_file():
+                modules.append(part)
+            else:
+                modules += part.split()
+    return tuple(dict.fromkeys(modules))

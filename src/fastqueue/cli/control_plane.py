@@ -1,0 +1,154 @@
+"""Own the command `control-plane`: the queue, with its local subworkers as child processes.
+
+The task modules are imported in the subworkers alone: user code stays out of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from fastqueue.cli.arguments import split_modules
+from fastqueue.cli.exit_codes import DONE, FAILED
+from fastqueue.cli.logs import LogLevel, configure_logs, flush
+from fastqueue.cli.stopping import StopSignals
+from fastqueue.config import DISCOVERY_ADDRESS, ControlPlaneSettings, SubworkerSettings
+from fastqueue.control_plane.app import ControlPlane
+from fastqueue.errors import ConfigurationError, StoreError
+from fastqueue.subworker.supervisor import STOP_MARGIN_S, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["run_control_plane"]
+
+logger = logging.getLogger(__name__)
+
+# What ending the control plane itself may take, its last commit included.
+_END_S = 15.0
+_LOCAL_PROCESSES_MAX = 4
+
+
+def run_control_plane(
+    settings_given: Mapping[str, object],
+    subworker_given: Mapping[str, object],
+    *,
+    processes: int | None,
+    log_level: LogLevel,
+) -> int:
+    """Run a control plane until it is told to stop; return the exit code.
+
+    Args:
+        settings_given: the arguments for `ControlPlaneSettings`, None where not given.
+        subworker_given: those for the `SubworkerSettings` of its local subworkers.
+        processes: how many of them; by default one less than there are CPUs, up to 4.
+        log_level: the least severe log lines to show.
+
+    Raises:
+        FastQueueError: it can't start.
+    """
+    settings = ControlPlaneSettings.resolve(**settings_given)
+    # Its own addresses are what local subworkers are told, once they are known.
+    local = SubworkerSettings.resolve(
+        **subworker_given, worker_id=settings.worker_id, discovery_address=DISCOVERY_ADDRESS
+    )
+    local = dataclasses.replace(local, task_modules=split_modules(local.task_modules))
+    count = _default_processes() if processes is None else processes
+    if count > 0 and not local.task_modules:
+        raise ConfigurationError(
+            "there are no task modules to run: name them with --task-modules, or run the control "
+            "plane without local subworkers with --processes 0"
+        )
+    configure_logs(log_level, settings.worker_id)
+    return uvloop.run(_serve(settings, local, count, log_level))
+
+
+def _default_processes() -> int:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_LOCAL_PROCESSES_MAX, cpus - 1))
+
+
+async def _serve(
+    settings: ControlPlaneSettings, local: SubworkerSettings, count: int, log_level: LogLevel
+) -> int:
+    supervisor: Supervisor | None = None
+
+    def kill_subworkers() -> None:
+        if supervisor is not None:
+            supervisor.kill()
+
+    signals = StopSignals(local.grace_s + STOP_MARGIN_S + _END_S, kill_subworkers)
+    control_plane = ControlPlane(settings)
+    await control_plane.start()
+    local = dataclasses.replace(
+        local,
+        control_plane_address=control_plane.address,
+        discovery_address=control_plane.discovery_address,
+    )
+    supervisor = Supervisor(local, count, log_level=log_level.value)
+    try:
+        await supervisor.start()
+        await _until_over(settings, control_plane, supervisor, count, signals)
+    except StoreError as error:
+        # A control plane that is started again finds its subworkers' results still coming.
+        supervisor.abandon()
+        await control_plane.stop()
+        logger.error("the control plane has failed: %s", error)
+        flush()
+        # Not the usual end, which would kill the subworkers as well.
+        os._exit(FAILED)
+    finally:
+        # It goes on serving meanwhile, so that the last reports are stored.
+        await supervisor.stop()
+        await control_plane.stop()
+    logger.info("stopped")
+    return DONE
+
+
+async def _until_over(
+    settings: ControlPlaneSettings,
+    control_plane: ControlPlane,
+    supervisor: Supervisor,
+    count: int,
+    signals: StopSignals,
+) -> None:
+    """Return when a stop is asked for; raise when something fails."""
+    stop = asyncio.create_task(signals.requested.wait())
+    failing = [asyncio.create_task(control_plane.wait())]
+    if count:
+        failing.append(asyncio.create_task(supervisor.wait()))
+    ready = asyncio.create_task(supervisor.connected())
+    tasks = [stop, *failing, ready]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            _announce(settings, control_plane, count)
+            tasks.remove(ready)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in failing:
+            if task.done():
+                task.result()
+        if stop.done():
+            logger.info("stopping; Ctrl-C ends it at once")
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _announce(settings: ControlPlaneSettings, control_plane: ControlPlane, count: int) -> None:
+    logger.info(
+        "control plane ready: data %s, discovery %s, data directory %s, durability %s, %d local "
+        "subworker%s",
+        control_plane.address,
+        control_plane.discovery_address,
+        Path(settings.data_dir).resolve(),
+        settings.durability,
+        count,
+        "" if count == 1 else "s",
+    )

@@ -1,0 +1,43 @@
+"""Own where the log lines of a command go, and how they look: stderr, one format."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+
+__all__ = ["LogLevel", "configure_logs", "flush"]
+
+
+class LogLevel(enum.StrEnum):
+    """Name the least severe log lines that are shown."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def configure_logs(level: LogLevel, who: str = "") -> None:
+    """Send log lines to stderr.
+
+    Args:
+        level: the least severe lines to show.
+        who: the process, where several write to one terminal.
+    """
+    prefix = f"[{who.replace('%', '%%')}] " if who else ""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {prefix}%(message)s"))
+    logging.basicConfig(level=level.value.upper(), handlers=[handler])
+    # It says at every start which selector it uses.
+    logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+def flush() -> None:
+    """Write what is buffered, before the process ends without the usual care."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue

@@ -1,0 +1,245 @@
+"""Own the local subworker processes: start them, replace those that die, stop them.
+
+Used by the command line, for a control plane's own subworkers and for `fastqueue subworker` with
+several processes. Each child is a fresh interpreter in a session of its own, so that a terminal's
+Ctrl-C reaches only the parent, which then drains its children. Its stdin is a socket to the parent:
+over it the child says how far it is, and its end tells the child that the parent is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from fastqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fastqueue.config import SubworkerSettings
+
+__all__ = ["CANNOT_START", "CONNECTED", "IMPORTED", "STOP_MARGIN_S", "Supervisor"]
+
+logger = logging.getLogger(__name__)
+
+CANNOT_START = 2
+"""The exit code of a child whose task modules don't import or whose settings are wrong."""
+
+IMPORTED = b"i"
+"""What a child writes once its task modules are imported."""
+
+CONNECTED = b"c"
+"""What a child writes once the control plane knows it."""
+
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MAX_S = 5.0
+# A child that ran for this long didn't die of what the one before it died of.
+_STEADY_S = 10.0
+# After the grace period a child still gives back leases and has its last reports acknowledged.
+STOP_MARGIN_S = 6.0
+"""What stopping a child may take beyond the grace period, in seconds."""
+
+
+class _Child:
+    """Hold one place for a child: the process in it now, and how far that has come."""
+
+    __slots__ = ("connected", "imported", "process", "worker_id")
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self.process: asyncio.subprocess.Process | None = None
+        self.imported = asyncio.Event()
+        self.connected = asyncio.Event()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
+
+class Supervisor:
+    """Keep a number of subworker processes running.
+
+    Args:
+        settings: of each; its worker id gets the process's number appended.
+        processes: how many there are to be.
+        log_level: of each.
+    """
+
+    def __init__(
+        self, settings: SubworkerSettings, processes: int, *, log_level: str = "info"
+    ) -> None:
+        self._settings = settings
+        self._log_level = log_level
+        self._children = [_Child(f"{settings.worker_id}-{n + 1}") for n in range(processes)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._abandoned = False
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the process ids of the children that run now."""
+        processes = [child.process for child in self._children]
+        return [p.pid for p in processes if p is not None and p.returncode is None]
+
+    # -- life
+
+    async def start(self) -> None:
+        """Start the children; returns at once, and a second call does nothing.
+
+        The others wait until the first has imported its task modules, so that a module that
+        doesn't import is reported once.
+        """
+        if self._tasks or self._stopping.is_set():
+            return
+        for child in self._children:
+            name = f"supervise {child.worker_id}"
+            self._tasks.append(asyncio.create_task(self._keep(child), name=name))
+
+    async def connected(self) -> None:
+        """Wait until the control plane knows every child."""
+        for child in self._children:
+            await child.connected.wait()
+
+    async def wait(self) -> None:
+        """Wait until all children have been stopped.
+
+        Raises:
+            ConfigurationError: one can't start; it has said why on stderr.
+        """
+        if not self._tasks:
+            return
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Have the children drain, and kill those that don't end; a second call waits as well.
+
+        Args:
+            grace_s: how long their running tasks may go on, in seconds; by default as set. What
+                the children were told when they started is not changed by it.
+        """
+        self._stopping.set()
+        for child in self._children:
+            child.send_signal(signal.SIGTERM)
+        if not self._tasks:
+            return
+        grace = self._settings.grace_s if grace_s is None else grace_s
+        _, late = await asyncio.wait(self._tasks, timeout=grace + STOP_MARGIN_S)
+        if late:
+            logger.warning("%d subworkers didn't end in time and are killed", len(late))
+            self.kill()
+            await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled():
+                task.exception()  # `wait` is who raises it, if anybody asks
+
+    def kill(self) -> None:
+        """Kill all children at once; their tasks are run again elsewhere."""
+        self._stopping.set()
+        for child in self._children:
+            child.send_signal(signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """Leave the children to themselves, as if this process had died.
+
+        They finish what they run and deliver it to a control plane that comes back.
+        """
+        self._abandoned = True
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()
+
+    # -- one child
+
+    async def _keep(self, child: _Child) -> None:
+        """Run a child, and another when it dies, until told to stop."""
+        if child is not self._children[0]:
+            await self._unless_stopping(self._children[0].imported.wait())
+        backoff_s = _BACKOFF_FIRST_S
+        while not self._stopping.is_set():
+            started_at = time.monotonic()
+            try:
+                how = await self._run(child)
+            except OSError as error:
+                how = f"can't be started: {error}"
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - started_at >= _STEADY_S:
+                backoff_s = _BACKOFF_FIRST_S
+            logger.error("subworker %s %s; starting it in %g s", child.worker_id, how, backoff_s)
+            await self._unless_stopping(asyncio.sleep(backoff_s))
+            backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+
+    async def _unless_stopping(self, awaited: object) -> None:
+        """Wait for something, or for the order to stop."""
+        waits = [asyncio.ensure_future(awaited), asyncio.ensure_future(self._stopping.wait())]  # type: ignore[call-overload]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _run(self, child: _Child) -> str:
+        """Run one process to its end; return how it ended."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                child.process = process = await asyncio.create_subprocess_exec(
+                    *self._command(child.worker_id),
+                    stdin=theirs.fileno(),
+                    start_new_session=True,
+                )
+            if self._stopping.is_set():
+                child.send_signal(signal.SIGTERM)
+            logger.debug("subworker %s is process %d", child.worker_id, process.pid)
+            ours.setblocking(False)
+            listening = asyncio.create_task(_listen(ours, child))
+            try:
+                code = await process.wait()
+            finally:
+                listening.cancel()
+                await asyncio.wait([listening])
+        if code == CANNOT_START and not child.imported.is_set() and not self._stopping.is_set():
+            raise ConfigurationError(
+                f"subworker {child.worker_id} can't start, for the reason it gives above; "
+                "nothing runs"
+            )
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        return f"(process {process.pid}) {how}"
+
+    def _command(self, worker_id: str) -> list[str]:
+        settings = self._settings
+        command = [sys.executable, "-m", "fastqueue", "subworker", "--exit-with-parent"]
+        command += [f"--worker-id={worker_id}", f"--log-level={self._log_level}"]
+        command += [f"--task-modules={module}" for module in settings.task_modules]
+        if settings.control_plane_address is not None:
+            command.append(f"--control-plane-address={settings.control_plane_address}")
+        command.append(f"--discovery-address={settings.discovery_address}")
+        command += [f"--concurrency={settings.concurrency}", f"--grace={settings.grace_s!r}"]
+        command.append("--allow-pickle" if settings.allow_pickle else "--no-allow-pickle")
+        return command
+
+
+async def _listen(ours: socket.socket, child: _Child) -> None:
+    """Note how far a child says it is."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):
+        while said := await loop.sock_recv(ours, 64):
+            if IMPORTED in said:
+                child.imported.set()
+            if CONNECTED in said:
+                child.connected.set()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
