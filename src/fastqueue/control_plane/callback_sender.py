@@ -45,8 +45,11 @@ __all__ = ["CallbackSender", "validate_callback_address"]
 
 logger = logging.getLogger(__name__)
 
-WRITTEN_AT_ONCE_BYTES_MAX = 16 * 1024
-"""What a fresh connection's kernel buffer surely has room for: NNG writes it before `send` ends."""
+WRITTEN_AT_ONCE_BYTES_MAX = 128 * 1024
+"""What a fresh connection's kernel buffer has room for, so that NNG writes it before `send` ends.
+
+Measured: 3.9 MB over loopback TCP, 219 KB over a Unix socket.
+"""
 
 IPC_PATH_BYTES_MAX = 107
 """What fits in a Unix socket's address, with its closing zero byte, on Linux."""
@@ -328,21 +331,27 @@ class _Link:
         loop = asyncio.get_running_loop()
         out_at: list[float] = []
         accepted = 0
+        is_first, self._has_sent = not self._has_sent, True
         try:
             for body in bodies:
                 await pair.send(body)
                 accepted += 1
                 # NNG holds one body: that it took this one means that those before it are out.
-                if len(out_at) < accepted - 1:
+                if accepted > 1:
                     out_at.append(loop.time())
-                if not self._has_sent and len(body) <= WRITTEN_AT_ONCE_BYTES_MAX:
-                    # Not to wait here matters: the listener may be closed before we look.
-                    out_at.append(loop.time())
-                self._has_sent = True
-            if len(out_at) < accepted and await pair.wait_drained(self._sender.send_timeout_s):
+            if await pair.wait_drained(self._sender.send_timeout_s):
                 out_at.append(loop.time())
         except PatternError:
-            logger.debug("the callback listener at %s took %d bodies", self.address, len(out_at))
+            logger.debug("the callback listener at %s is gone or doesn't read", self.address)
+        if (
+            # A listener that receives one and closes may be gone before we see that it is out.
+            is_first
+            and accepted == 1
+            and not out_at
+            and pair.disconnect_count
+            and len(bodies[0]) <= WRITTEN_AT_ONCE_BYTES_MAX
+        ):
+            out_at.append(loop.time())
         if len(out_at) < len(bodies):
             self._has_failed = True
         return out_at
