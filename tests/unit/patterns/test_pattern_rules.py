@@ -104,7 +104,9 @@ async def test_an_address_in_use_is_named_with_the_cause():
 @pytest.mark.parametrize("address", ["", "nonsense", "tcp://", "nosuch://127.0.0.1:1"])
 async def test_a_bad_address_is_named(address, listens):
     pair = PairPattern(address, is_server=listens)
-    with pytest.raises(PatternError, match=re.escape(f"at {address}:" if listens else f"dial {address}:")):
+    with pytest.raises(
+        PatternError, match=re.escape(f"at {address}:" if listens else f"dial {address}:")
+    ):
         await pair.start()
 
 
