@@ -16,6 +16,7 @@ from fastqueue.cli.arguments import expand
 from fastqueue.cli.exit_codes import exiting
 from fastqueue.cli.logs import LogLevel
 from fastqueue.config import BASE_ADDRESS, DISCOVERY_ADDRESS
+from fastqueue.tasks.models import TaskPriority
 
 __all__ = ["app", "main"]
 
@@ -178,7 +179,7 @@ def control_plane(
             processes=processes,
             log_level=log_level,
         )
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -216,4 +217,141 @@ def subworker(
             exit_with_parent=exit_with_parent,
             log_level=log_level,
         )
-        raise typer.Exit(code)
+    raise typer.Exit(code)
+
+
+# -- clients
+
+_TaskId = Annotated[str, typer.Option(help="The id under which it was submitted.")]
+_Json = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
+_ControlPlaneAddress = Annotated[
+    str | None, typer.Option(help="The control plane, if it needn't be discovered.")
+]
+_DiscoveryAddress = Annotated[str | None, typer.Option(help=_DISCOVERY_HELP)]
+_Timeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="How long to wait for the answer [default: 30]."),
+]
+
+
+@app.command()
+def submit(
+    task_name: Annotated[str, typer.Option(help="The task's name.")],
+    args: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE...",
+            help="Its positional arguments, each in JSON or else a text. They end at the next "
+            "option; what follows a `--` are values, whatever they look like.",
+        ),
+    ] = None,
+    kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Its keyword arguments: a JSON object.")
+    ] = None,
+    priority: Annotated[
+        TaskPriority, typer.Option(case_sensitive=False, help="Its priority.")
+    ] = TaskPriority.NORMAL,
+    non_blocking: Annotated[
+        bool, typer.Option("--non-blocking", help="Print the id and don't wait for the result.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long to wait for the result [default: 30]."),
+    ] = None,
+    as_json: _Json = False,
+    control_plane_address: _ControlPlaneAddress = None,
+    discovery_address: _DiscoveryAddress = None,
+    log_level: _LogLevel = LogLevel.WARNING,
+) -> None:
+    """Submit a task, wait for its result and print it."""
+    with exiting():
+        from fastqueue.cli.client_commands import run_submit
+
+        code = run_submit(
+            _client_settings(control_plane_address, discovery_address, timeout),
+            task_name=task_name,
+            args=args or [],
+            kwargs=kwargs,
+            priority=priority,
+            non_blocking=non_blocking,
+            as_json=as_json,
+            log_level=log_level,
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    task_id: _TaskId,
+    as_json: _Json = False,
+    timeout: _Timeout = None,
+    control_plane_address: _ControlPlaneAddress = None,
+    discovery_address: _DiscoveryAddress = None,
+    log_level: _LogLevel = LogLevel.WARNING,
+) -> None:
+    """Show what is known of a task; whether it succeeded or not, that's no failure of this."""
+    with exiting():
+        from fastqueue.cli.client_commands import run_status
+
+        given = _client_settings(control_plane_address, discovery_address, timeout)
+        code = run_status(given, task_id=task_id, as_json=as_json, log_level=log_level)
+    raise typer.Exit(code)
+
+
+@app.command()
+def cancel(
+    task_id: _TaskId,
+    as_json: _Json = False,
+    timeout: _Timeout = None,
+    control_plane_address: _ControlPlaneAddress = None,
+    discovery_address: _DiscoveryAddress = None,
+    log_level: _LogLevel = LogLevel.WARNING,
+) -> None:
+    """Cancel a task that doesn't run yet; exit code 1 if it isn't cancelled."""
+    with exiting():
+        from fastqueue.cli.client_commands import run_cancel
+
+        given = _client_settings(control_plane_address, discovery_address, timeout)
+        code = run_cancel(given, task_id=task_id, as_json=as_json, log_level=log_level)
+    raise typer.Exit(code)
+
+
+@app.command()
+def stats(
+    as_json: _Json = False,
+    timeout: _Timeout = None,
+    control_plane_address: _ControlPlaneAddress = None,
+    discovery_address: _DiscoveryAddress = None,
+    log_level: _LogLevel = LogLevel.WARNING,
+) -> None:
+    """Show how much is queued and running, and which subworkers there are."""
+    with exiting():
+        from fastqueue.cli.client_commands import run_stats
+
+        given = _client_settings(control_plane_address, discovery_address, timeout)
+        code = run_stats(given, as_json=as_json, log_level=log_level)
+    raise typer.Exit(code)
+
+
+@app.command("list")
+def list_(
+    task_modules: _TaskModules = None,
+    as_json: _Json = False,
+    log_level: _LogLevel = LogLevel.WARNING,
+) -> None:
+    """Show the tasks that some modules define; no control plane is needed."""
+    with exiting():
+        from fastqueue.cli.client_commands import run_list
+
+        code = run_list(task_modules or None, as_json=as_json, log_level=log_level)
+    raise typer.Exit(code)
+
+
+def _client_settings(
+    control_plane_address: str | None, discovery_address: str | None, timeout: float | None
+) -> dict[str, object]:
+    return {
+        "control_plane_address": control_plane_address,
+        "discovery_address": discovery_address,
+        "timeout": timeout,
+    }

@@ -11,10 +11,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastqueue.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["expand", "parse_value", "split_modules"]
+__all__ = ["expand", "parse_kwargs", "parse_value", "split_modules"]
 
 _SEVERAL_VALUES = frozenset({"--args", "--task-modules", "--callback-allow"})
 _NUMBER = re.compile(r"-(\d|\.\d|Infinity$)")
@@ -63,6 +65,23 @@ def parse_value(text: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return text
+
+
+def parse_kwargs(text: str) -> dict[str, Any]:
+    """Return the keyword arguments that `text` is in JSON.
+
+    Raises:
+        ConfigurationError: it isn't a JSON object.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--kwargs {text!r:.200} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(
+            f'--kwargs {text!r:.200} must be a JSON object, such as {{"name": 1}}'
+        )
+    return value
 
 
 def _refuse_constant(name: str) -> None:

@@ -5,7 +5,6 @@ The task modules are imported in the subworkers alone: user code stays out of th
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import os
@@ -17,10 +16,10 @@ import uvloop
 from fastqueue.cli.arguments import split_modules
 from fastqueue.cli.exit_codes import DONE, FAILED
 from fastqueue.cli.logs import LogLevel, configure_logs, flush
-from fastqueue.cli.stopping import StopSignals
+from fastqueue.cli.stopping import StopSignals, first_of
 from fastqueue.config import DISCOVERY_ADDRESS, ControlPlaneSettings, SubworkerSettings
 from fastqueue.control_plane.app import ControlPlane
-from fastqueue.errors import ConfigurationError, StoreError
+from fastqueue.errors import ConfigurationError, FastQueueError
 from fastqueue.subworker.supervisor import STOP_MARGIN_S, Supervisor
 
 if TYPE_CHECKING:
@@ -94,12 +93,14 @@ async def _serve(
     supervisor = Supervisor(local, count, log_level=log_level.value)
     try:
         await supervisor.start()
-        await _until_over(settings, control_plane, supervisor, count, signals)
-    except StoreError as error:
+        await _until_over(settings, control_plane, supervisor, signals)
+    except ConfigurationError:
+        raise  # a subworker's; ours are raised by `start`
+    except Exception as error:  # noqa: BLE001 - the top of the service: it ends, as in a crash
+        _log_failure(error)
         # A control plane that is started again finds its subworkers' results still coming.
         supervisor.abandon()
         await control_plane.stop()
-        logger.error("the control plane has failed: %s", error)
         flush()
         # Not the usual end, which would kill the subworkers as well.
         os._exit(FAILED)
@@ -111,34 +112,26 @@ async def _serve(
     return DONE
 
 
+def _log_failure(error: Exception) -> None:
+    if isinstance(error, FastQueueError):
+        logger.error("the control plane has failed: %s", error)
+    else:
+        logger.error("the control plane has failed", exc_info=error)
+
+
 async def _until_over(
     settings: ControlPlaneSettings,
     control_plane: ControlPlane,
     supervisor: Supervisor,
-    count: int,
     signals: StopSignals,
 ) -> None:
-    """Return when a stop is asked for; raise when something fails."""
-    stop = asyncio.create_task(signals.requested.wait())
-    failing = [asyncio.create_task(control_plane.wait())]
-    if count:
-        failing.append(asyncio.create_task(supervisor.wait()))
-    ready = asyncio.create_task(supervisor.connected())
-    tasks = [stop, *failing, ready]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if ready.done():
-            _announce(settings, control_plane, count)
-            tasks.remove(ready)
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in failing:
-            if task.done():
-                task.result()
-        if stop.done():
-            logger.info("stopping; Ctrl-C ends it at once")
-    finally:
-        for task in tasks:
-            task.cancel()
+    """Return when a stop is asked for; raise what makes going on impossible."""
+    stop, over = signals.requested, (control_plane.wait, supervisor.wait)
+    await first_of(stop.wait(), supervisor.connected(), *(one() for one in over))
+    if not stop.is_set():
+        _announce(settings, control_plane, supervisor.processes)
+        await first_of(stop.wait(), *(one() for one in over))
+    logger.info("stopping; Ctrl-C ends it at once")
 
 
 def _announce(settings: ControlPlaneSettings, control_plane: ControlPlane, count: int) -> None:

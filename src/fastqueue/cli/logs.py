@@ -18,16 +18,19 @@ class LogLevel(enum.StrEnum):
     ERROR = "error"
 
 
-def configure_logs(level: LogLevel, who: str = "") -> None:
+def configure_logs(level: LogLevel, worker_id: str | None = None) -> None:
     """Send log lines to stderr.
 
     Args:
         level: the least severe lines to show.
-        who: the process, where several write to one terminal.
+        worker_id: the server that writes, for several share a terminal; None for a client.
     """
-    prefix = f"[{who.replace('%', '%%')}] " if who else ""
+    if worker_id is None:
+        line = "fastqueue: %(message)s"
+    else:
+        line = f"%(asctime)s %(levelname)s [{worker_id.replace('%', '%%')}] %(message)s"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {prefix}%(message)s"))
+    handler.setFormatter(logging.Formatter(line))
     logging.basicConfig(level=level.value.upper(), handlers=[handler])
     # It says at every start which selector it uses.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))

@@ -16,10 +16,10 @@ from fastqueue.cli.exit_codes import FAILED, INTERRUPTED
 from fastqueue.cli.logs import flush
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import FrameType
 
-__all__ = ["StopSignals"]
+__all__ = ["StopSignals", "first_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,3 +63,16 @@ class StopSignals:
         flush()
         self._before_exit()
         os._exit(FAILED)
+
+
+async def first_of(*awaited: Coroutine[object, object, object]) -> None:
+    """Wait for the first of several to end, cancel the others, and raise what it raised."""
+    tasks = [asyncio.create_task(one) for one in awaited]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -19,14 +19,14 @@ import uvloop
 from fastqueue.cli.arguments import split_modules
 from fastqueue.cli.exit_codes import DONE
 from fastqueue.cli.logs import LogLevel, configure_logs, flush
-from fastqueue.cli.stopping import StopSignals
+from fastqueue.cli.stopping import StopSignals, first_of
 from fastqueue.config import SubworkerSettings
 from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.app import Subworker
 from fastqueue.subworker.supervisor import CONNECTED, IMPORTED, STOP_MARGIN_S, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["run_subworker"]
 
@@ -84,12 +84,12 @@ async def _serve(subworker: Subworker, settings: SubworkerSettings, parent: _Par
     else:
         telling = asyncio.create_task(parent.tell_progress(subworker))
         try:
-            await _first(signals.requested.wait(), parent.wait_gone())
+            await first_of(signals.requested.wait(), parent.wait_gone())
         finally:
             telling.cancel()
     if not signals.requested.is_set():
         logger.info("the parent is gone; finishing what runs, then exiting")
-        await _first(signals.requested.wait(), subworker.finish(_DELIVERY_S))
+        await first_of(signals.requested.wait(), subworker.finish(_DELIVERY_S))
         if not signals.requested.is_set():
             return await subworker.stop(0)
     logger.info("stopping")
@@ -101,23 +101,11 @@ async def _supervise(settings: SubworkerSettings, processes: int, log_level: Log
     signals = StopSignals(settings.grace_s + STOP_MARGIN_S + _END_S, supervisor.kill)
     await supervisor.start()
     try:
-        await _first(signals.requested.wait(), supervisor.wait())
+        await first_of(signals.requested.wait(), supervisor.wait())
         logger.info("stopping; Ctrl-C ends it at once")
     finally:
         await supervisor.stop()
     return DONE
-
-
-async def _first(*awaited: Coroutine[object, object, object]) -> None:
-    """Wait for the first of several; raise what it raised."""
-    tasks = [asyncio.create_task(one) for one in awaited]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 class _Parent:

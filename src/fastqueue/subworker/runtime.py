@@ -74,6 +74,7 @@ class Runtime:
         self._last_sequence = 0
         self._impatience: asyncio.TimerHandle | None = None
         self._is_draining = False
+        self._is_closed = False
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._all_ended = asyncio.Event()
@@ -99,7 +100,9 @@ class Runtime:
     def on_disconnected(self, reason: Exception | None) -> None:
         """Go on with what runs; it is reported on the next connection."""
         self._connection = None
-        logger.info("the connection to the control plane ended (%s); connecting anew", reason)
+        if not self._is_closed:
+            why = reason or "it hung up"
+            logger.info("the connection to the control plane ended (%s); connecting anew", why)
 
     def on_refused(self, why: str) -> None:
         """Say why the control plane won't have us."""
@@ -327,6 +330,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let the threads end."""
+        self._is_closed = True
         if self._impatience is not None:
             self._impatience.cancel()
         self._threads.stop()

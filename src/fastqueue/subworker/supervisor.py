@@ -82,6 +82,11 @@ class Supervisor:
         self._abandoned = False
 
     @property
+    def processes(self) -> int:
+        """Return how many children there are to be."""
+        return len(self._children)
+
+    @property
     def pids(self) -> list[int]:
         """Return the process ids of the children that run now."""
         processes = [child.process for child in self._children]
@@ -113,6 +118,7 @@ class Supervisor:
             ConfigurationError: one can't start; it has said why on stderr.
         """
         if not self._tasks:
+            await self._stopping.wait()
             return
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:

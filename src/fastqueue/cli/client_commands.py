@@ -1,0 +1,238 @@
+"""Own the commands that ask a control plane for something, and `list`, which asks nobody.
+
+Each returns its exit code. With `as_json` one JSON document is written to stdout, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from fastqueue import Client
+from fastqueue.cli import output
+from fastqueue.cli.arguments import parse_kwargs, parse_value, split_modules
+from fastqueue.cli.exit_codes import DONE, FAILED, say
+from fastqueue.cli.logs import LogLevel, configure_logs
+from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
+from fastqueue.errors import ConfigurationError, TaskTimeout
+from fastqueue.tasks.models import TaskPriority, TaskStatus
+from fastqueue.tasks.registry import TaskRegistry, load_task_modules
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from fastqueue.tasks.models import TaskResult
+
+__all__ = ["run_cancel", "run_list", "run_stats", "run_status", "run_submit"]
+
+
+@contextlib.asynccontextmanager
+async def _client(given: Mapping[str, Any]) -> AsyncIterator[Client]:
+    client = Client(**given)
+    await client.start()
+    try:
+        yield client
+        await client.aclose()
+    finally:
+        # Not `async with client`: after Ctrl-C nothing is to be waited for.
+        client.stop()
+
+
+def _run(
+    given: Mapping[str, Any], log_level: LogLevel, ask: Callable[[Client], Awaitable[int]]
+) -> int:
+    configure_logs(log_level)
+
+    async def run() -> int:
+        async with _client(given) as client:
+            return await ask(client)
+
+    return asyncio.run(run())
+
+
+# -- submit
+
+
+def run_submit(
+    given: Mapping[str, Any],
+    *,
+    task_name: str,
+    args: Sequence[str],
+    kwargs: str | None,
+    priority: TaskPriority,
+    non_blocking: bool,
+    as_json: bool,
+    log_level: LogLevel,
+) -> int:
+    """Submit a task, and unless `non_blocking` wait for its result.
+
+    Args:
+        given: the client's settings, None where not given.
+        task_name: the task's name.
+        args: its positional arguments, each in JSON or a plain text.
+        kwargs: its keyword arguments, a JSON object.
+        priority: its priority.
+        non_blocking: whether to return once it is stored.
+        as_json: whether to write JSON.
+        log_level: the least severe log lines to show.
+    """
+    values = [parse_value(text) for text in args]
+    named = {} if kwargs is None else parse_kwargs(kwargs)
+    timeout_s = ClientSettings.resolve(**given).timeout_s
+
+    async def submit(client: Client) -> int:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        # A batch of one: unlike those of `delay`, its keyword arguments can have any name.
+        call = (task_name, values, named)
+        [task_id] = await client.submit_batch([call], priority=priority)
+        if non_blocking:
+            if as_json:
+                status = client.get_status(task_id) or TaskStatus.QUEUED
+                output.show_json({"task_id": task_id, "status": status})
+            else:
+                output.show_line(task_id)
+            return DONE
+        left_s = max(0.0, deadline - loop.time())
+        result = await _outcome(client, task_id, left_s, f"task {task_name!r} ({task_id})")
+        return _show_outcome(result, as_json=as_json)
+
+    return _run(given, log_level, submit)
+
+
+async def _outcome(client: Client, task_id: str, timeout_s: float, who: str) -> TaskResult:
+    goes_on = f"it goes on: see `fastqueue status --task-id {task_id}`"
+    try:
+        async for result in client.as_completed([task_id], timeout=timeout_s):
+            return result
+    except TaskTimeout as error:
+        raise TaskTimeout(f"{who} isn't finished in time; {goes_on}", task_id=task_id) from error
+    except asyncio.CancelledError:
+        say(f"{who} isn't waited for any more; {goes_on}")
+        raise
+    raise AssertionError("as_completed yields a result for each id")
+
+
+def _show_outcome(result: TaskResult, *, as_json: bool) -> int:
+    succeeded = result.status is TaskStatus.SUCCESS
+    if as_json:
+        output.show_json(output.result_document(result))
+    elif succeeded:
+        output.show_value(result.result)
+    else:
+        who = f"task {result.name!r} ({result.task_id})"
+        if result.traceback:
+            sys.stderr.write(result.traceback.rstrip("\n") + "\n")
+        if result.status is TaskStatus.CANCELLED:
+            say(f"{who} was cancelled")
+        else:
+            say(f"{who} failed: {result.error}")
+    return DONE if succeeded else FAILED
+
+
+# -- status, cancel, stats
+
+
+def run_status(
+    given: Mapping[str, Any], *, task_id: str, as_json: bool, log_level: LogLevel
+) -> int:
+    """Show what is known of a task."""
+
+    async def status(client: Client) -> int:
+        result = await client.get_task_result(task_id)
+        if as_json:
+            output.show_json(None if result is None else output.result_document(result))
+        elif result is not None:
+            output.show_result(result)
+        if result is None:
+            say(_unknown(task_id))
+            return FAILED
+        return DONE
+
+    return _run(given, log_level, status)
+
+
+def run_cancel(
+    given: Mapping[str, Any], *, task_id: str, as_json: bool, log_level: LogLevel
+) -> int:
+    """Cancel a task that is queued."""
+
+    async def cancel(client: Client) -> int:
+        answer = await client.cancel(task_id)
+        if as_json:
+            document = {"task_id": task_id, "cancelled": answer.cancelled, "status": answer.status}
+            output.show_json(document)
+        elif answer:
+            output.show_line(f"cancelled {task_id}")
+        if answer:
+            return DONE
+        if answer.status is None:
+            say(_unknown(task_id))
+        else:
+            say(f"task {task_id} isn't cancelled, for its status is {answer.status}")
+        return FAILED
+
+    return _run(given, log_level, cancel)
+
+
+def _unknown(task_id: str) -> str:
+    return f"the control plane doesn't know a task {task_id}: it never did, or its result expired"
+
+
+def run_stats(given: Mapping[str, Any], *, as_json: bool, log_level: LogLevel) -> int:
+    """Show what the control plane tells about itself."""
+
+    async def stats(client: Client) -> int:
+        answer = await client.inspect("stats")
+        if as_json:
+            output.show_json(answer)
+        else:
+            _show_stats(answer)
+        return DONE
+
+    return _run(given, log_level, stats)
+
+
+def _show_stats(stats: Mapping[str, Any]) -> None:
+    plain = {name: fact for name, fact in stats.items() if not isinstance(fact, list)}
+    output.show_facts({name.replace("_", " "): f"{fact:,}" for name, fact in plain.items()})
+    for name, entries in stats.items():
+        if isinstance(entries, list) and entries:
+            output.show_line("")
+            if isinstance(entries[0], dict):
+                columns = list(entries[0])
+                titles = [column.replace("_", " ") for column in columns]
+                rows = [[entry[column] for column in columns] for entry in entries]
+                output.show_table([f"{name}: {titles[0]}", *titles[1:]], rows)
+            else:
+                output.show_table([name.replace("_", " ")], [[entry] for entry in entries])
+
+
+# -- list
+
+
+def run_list(task_modules: Sequence[str] | None, *, as_json: bool, log_level: LogLevel) -> int:
+    """Show the task definitions of some modules.
+
+    Raises:
+        TaskImportError: a module doesn't import.
+        ConfigurationError: no module is named.
+    """
+    configure_logs(log_level)
+    settings = SubworkerSettings.resolve(
+        task_modules=task_modules, discovery_address=DISCOVERY_ADDRESS
+    )
+    modules = split_modules(settings.task_modules)
+    if not modules:
+        raise ConfigurationError("name the modules that define the tasks with --task-modules")
+    # What the modules print isn't what was asked for.
+    with contextlib.redirect_stdout(sys.stderr):
+        definitions = list(load_task_modules(modules, TaskRegistry()))
+    columns = ("name", "executor", "place", "doc")
+    if as_json:
+        output.show_json([{column: getattr(d, column) for column in columns} for d in definitions])
+    elif definitions:
+        output.show_table(columns, [[getattr(d, c) for c in columns] for d in definitions])
+    return DONE

@@ -1,0 +1,130 @@
+"""Own what the client commands write to stdout: tables for people, one JSON document for programs.
+
+Nothing that came from a user is read as markup.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fastqueue.errors import SerializationError
+from fastqueue.tasks.models import TaskStatus
+from fastqueue.tasks.serializer import SerializationFormat, TaskSerializer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from fastqueue.tasks.models import TaskResult
+
+__all__ = [
+    "as_json",
+    "result_document",
+    "show_facts",
+    "show_json",
+    "show_line",
+    "show_result",
+    "show_table",
+    "show_value",
+]
+
+_COLOURS = {
+    TaskStatus.SUCCESS: "green",
+    TaskStatus.FAILURE: "red",
+    TaskStatus.CANCELLED: "yellow",
+    TaskStatus.RUNNING: "cyan",
+}
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, which has an exit code for it."""
+        raise  # the BrokenPipeError, while which is handled this is called
+
+
+def _console() -> Console:
+    return _Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+
+
+def as_json(value: Any) -> str:
+    """Return the JSON of any value that a task may return; of what JSON can't take, its repr."""
+    try:
+        return TaskSerializer.serialize(value, SerializationFormat.JSON).decode()
+    except SerializationError:
+        return json.dumps(repr(value))
+
+
+def result_document(result: TaskResult) -> dict[str, Any]:
+    """Return what is known of a task as a JSON document would have it."""
+    document = {one.name: getattr(result, one.name) for one in dataclasses.fields(result)}
+    document["result"] = json.loads(as_json(result.result))
+    return document
+
+
+def show_json(document: Any) -> None:
+    """Write one JSON document, on one line."""
+    show_line(as_json(document))
+
+
+def show_line(text: str) -> None:
+    """Write one line as it is."""
+    sys.stdout.write(f"{text}\n")
+
+
+def show_value(value: Any) -> None:
+    """Write what a task returned: a text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        show_line(value)
+    elif sys.stdout.isatty():
+        _console().print_json(as_json(value))
+    else:
+        show_line(as_json(value))
+
+
+def show_result(result: TaskResult) -> None:
+    """Write what is known of a task."""
+    facts: dict[str, str | Text | None] = {
+        "task": result.name or None,
+        "task id": result.task_id,
+        "status": Text(result.status.value, style=_COLOURS.get(result.status, "")),
+        "attempt": str(result.attempt) if result.attempt else None,
+        "subworker": result.worker_id,
+        "started": _local(result.started_at),
+        "completed": _local(result.completed_at),
+        "result": as_json(result.result) if result.status is TaskStatus.SUCCESS else None,
+        "error": result.error,
+        "traceback": result.traceback,
+    }
+    show_facts(facts)
+
+
+def _local(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone().isoformat(" ", "milliseconds")
+
+
+def show_facts(facts: Mapping[str, str | Text | None]) -> None:
+    """Write names and what they have to say; those with None are left out."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts.items():
+        if fact is not None:
+            table.add_row(name, fact if isinstance(fact, Text) else Text(fact.rstrip("\n")))
+    _console().print(table)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    _console().print(table)
