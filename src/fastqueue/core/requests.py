@@ -111,7 +111,7 @@ def watch(state: State, command: Watch, now: float, decision: Decision) -> None:
     session = command.session
     client = state.clients_by_session[session]
     recorded, unknown, watched = [], [], []
-    for task_id in command.task_ids:
+    for task_id in dict.fromkeys(command.task_ids):
         task = state.tasks.get(task_id) or command.stored.get(task_id)
         if task is not None:
             # The submitter's own tasks are pushed to it anyway.

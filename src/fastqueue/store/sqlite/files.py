@@ -96,8 +96,10 @@ def open_database(directory: Path, durability: str) -> apsw.Connection:
         # SQLite has any lock on the file, which closing it later would drop.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = apsw.Connection(str(path))
-        _configure(connection, path, durability)
+        connection.pragma("locking_mode", "exclusive")
+        # Before anything is set that would change the file.
         _check(connection, path)
+        _configure(connection, path, durability)
         migrate(connection, str(path))
     except (apsw.NotADBError, apsw.CorruptError) as error:
         if connection is not None:
@@ -111,7 +113,6 @@ def open_database(directory: Path, durability: str) -> apsw.Connection:
 
 
 def _configure(connection: apsw.Connection, path: Path, durability: str) -> None:
-    connection.pragma("locking_mode", "exclusive")
     mode = connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", durability)
     connection.pragma("cache_size", -_CACHE_KIB)

@@ -236,8 +236,9 @@ class SqliteStore:
 
     def read_window(self, lane_id: int, after_key: int, limit: int) -> list[WindowRow]:
         """Return the next tasks of a lane in the order of their keys."""
-        last = (lane_id << SEQUENCE_BITS) | SEQUENCE_MASK
-        bindings = (after_key, last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
+        base = lane_id << SEQUENCE_BITS
+        last = base | SEQUENCE_MASK
+        bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
             WindowRow(_stored_task((*row[:9], None, None)), row[9])
             for row in self._execute(sql.READ_WINDOW, bindings)

@@ -1,0 +1,108 @@
+"""Own the processes that a benchmark measures: start them, read what they used, end them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time a process has used, in seconds, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def rss_mb(pid: int) -> float:
+    """Return the resident memory of a process, in MB (10^6 bytes)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@dataclass
+class System:
+    """Hold the addresses and process ids of one running system."""
+
+    address: str
+    discovery_address: str
+    data_dir: Path
+    control_plane: subprocess.Popen[bytes]
+    subworkers: list[subprocess.Popen[bytes]]
+
+
+def start_control_plane(
+    data_dir: Path, address: str, discovery_address: str, durability: str = "full"
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "fastqueue", "control-plane", "--processes", "0"]
+    command += ["--base-address", address, "--discovery-address", discovery_address]
+    command += ["--data-dir", str(data_dir), "--durability", durability, "--log-level", "warning"]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def start_subworker(address: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "fastqueue", "subworker", "--task-modules", "benchmarks.tasks"]
+    command += ["--control-plane-address", address, "--log-level", "warning"]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def wait_listening(address: str, timeout_s: float = 30.0) -> None:
+    host, port = address.removeprefix("tcp://").rsplit(":", 1)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing listens at {address}")
+        time.sleep(0.01)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def running(data_dir: Path, *, subworkers: int = 1, durability: str = "full") -> Iterator[System]:
+    """Run a control plane and subworkers in processes of their own."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    discovery_address = f"tcp://127.0.0.1:{free_port()}"
+    system = System(
+        address,
+        discovery_address,
+        data_dir,
+        start_control_plane(data_dir, address, discovery_address, durability),
+        [],
+    )
+    try:
+        wait_listening(address)
+        system.subworkers += [start_subworker(address) for _ in range(subworkers)]
+        yield system
+    finally:
+        for process in system.subworkers:
+            end(process)
+        end(system.control_plane)
