@@ -145,7 +145,7 @@ class TestDefaults:
             serialization_format=SerializationFormat.JSON,
             timeout_s=30.0,
             retries=3,
-            result_cache_size=10_000,
+            result_cache_size=100_000,
         )
 
     def test_those_of_the_control_plane(self):

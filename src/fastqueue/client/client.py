@@ -13,12 +13,13 @@ import uuid
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Self
 
+from fastqueue.client.checks import check_ids, is_possible_id, make_callback
 from fastqueue.client.completion import iterate_completed
 from fastqueue.client.connection import ClientConnection
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
-from fastqueue.config import ClientSettings, SerializationFormat, parse_address
-from fastqueue.core.records import Callback, NewTask
+from fastqueue.config import ClientSettings, SerializationFormat
+from fastqueue.core.records import NewTask
 from fastqueue.errors import (
     ClientStateError,
     PayloadTooLarge,
@@ -30,13 +31,13 @@ from fastqueue.protocol import messages as msg
 from fastqueue.tasks.ids import new_task_id
 from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
 from fastqueue.tasks.registry import task_name_of
-from fastqueue.tasks.serializer import TaskSerializer, allow_pickle, encode_arguments
+from fastqueue.tasks.serializer import allow_pickle, encode_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from fastqueue.core.records import Result
+    from fastqueue.core.records import Callback, Result
 
 __all__ = ["Client"]
 
@@ -262,13 +263,12 @@ class Client:
 
         Raises:
             ConfigurationError: the address can't be one.
+            PayloadTooLarge: the arguments, or `callback_data` (64 KiB), are over the limit.
             SubmissionRefused: the control plane doesn't dial this address.
             FastQueueError: as for `delay`.
         """
         connection = self._started()
-        parse_address(callback_address, setting="callback address")
-        data = TaskSerializer.serialize(callback_data, SerializationFormat.JSON)
-        callback = Callback(callback_address, data)
+        callback = make_callback(callback_address, callback_data)
         new = self._new_task(connection, name_or_task, args, kwargs, priority, callback)
         await connection.submissions.wait_for_room()
         await connection.submissions.add(new)
@@ -324,7 +324,7 @@ class Client:
         priority: TaskPriority | str,
         callback: Callback | None = None,
     ) -> NewTask:
-        name = name_or_task if type(name_or_task) is str else task_name_of(name_or_task)
+        name = task_name_of(name_or_task)
         rank = TaskPriority.parse(priority).rank
         payload = encode_arguments(name, args, kwargs, self._format)
         limit = connection.payload_bytes_max
@@ -345,7 +345,10 @@ class Client:
         Raises:
             ControlPlaneUnavailable: none answered within `timeout`.
         """
-        result = await self._started().requests.query(task_id)
+        connection = self._started()
+        if not is_possible_id(task_id):
+            return None
+        result = await connection.requests.query(task_id)
         return None if result is None else to_task_result(result)
 
     def get_result(self, task_id: str) -> TaskResult | None:
@@ -389,7 +392,10 @@ class Client:
         Raises:
             ControlPlaneUnavailable: none answered within `timeout`.
         """
-        answer: msg.Cancelled = await self._started().requests.ask(
+        connection = self._started()
+        if not is_possible_id(task_id):
+            return Cancellation(task_id=task_id, cancelled=False, status=None)
+        answer: msg.Cancelled = await connection.requests.ask(
             lambda request: msg.Cancel(request, [task_id])
         )
         cancelled, status = answer.answers[0]
@@ -409,10 +415,12 @@ class Client:
         """
         if topic not in ("stats", "tasks") or len(task_ids) > IDS_MAX:
             raise ValueError(f"topic is stats or tasks, with up to {IDS_MAX:,} ids; not {topic!r}")
+        possible = check_ids(task_ids)
         answer: msg.Inspected = await self._started().requests.ask(
-            lambda request: msg.Inspect(request, topic, list(task_ids))
+            lambda request: msg.Inspect(request, topic, possible)
         )
-        return dict(answer.answer)
+        impossible = {task_id: {"state": "unknown"} for task_id in set(task_ids) - set(possible)}
+        return {**answer.answer, **impossible}
 
     # -- inside
 

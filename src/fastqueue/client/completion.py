@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from fastqueue.client.checks import is_possible_id
 from fastqueue.client.results import to_task_result
 from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.tasks.models import TaskStatus
@@ -38,8 +39,10 @@ async def iterate_completed(
                 continue
             waiter = waiters[task_id] = results.wait(task_id)
             waiter.add_done_callback(lambda w, i=task_id: finished.put_nowait((i, w)))  # type: ignore[misc]
-            if known is None:
+            if known is None and is_possible_id(task_id):
                 foreign.append(task_id)
+            elif known is None:
+                waiter.set_result(None)
         for result in ready:
             yield to_task_result(result)
         if foreign:

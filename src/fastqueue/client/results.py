@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "to_task_result"]
 
+# Values are kept encoded, as they came.
+_BYTES_MAX = 64 * 1024**2
+
 Waiter = asyncio.Future["Result | None"]
 
 
@@ -56,10 +59,13 @@ class Results:
 
     Args:
         size_max: how many tasks are remembered; the least recently touched are forgotten.
+        bytes_max: the same bound in bytes of results.
     """
 
-    def __init__(self, size_max: int) -> None:
+    def __init__(self, size_max: int, bytes_max: int = _BYTES_MAX) -> None:
         self._size_max = size_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
         # A bare status until the result is there.
         self._known: OrderedDict[str, TaskStatus | Result] = OrderedDict()
         self._waiters: dict[str, list[Waiter]] = {}
@@ -70,7 +76,12 @@ class Results:
         """Remember a task as pending."""
         self._known[task_id] = TaskStatus.PENDING
         if len(self._known) > self._size_max:
-            self._known.popitem(last=False)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, known = self._known.popitem(last=False)
+        if not isinstance(known, TaskStatus):
+            self._bytes -= known.size_bytes
 
     def note_queued(self, task_id: str) -> None:
         """Note that the control plane has it, unless more is known already."""
@@ -79,7 +90,9 @@ class Results:
 
     def forget(self, task_id: str) -> None:
         """Forget a task that wasn't taken."""
-        self._known.pop(task_id, None)
+        known = self._known.pop(task_id, None)
+        if known is not None and not isinstance(known, TaskStatus):
+            self._bytes -= known.size_bytes
 
     def get(self, task_id: str) -> TaskStatus | Result | None:
         """Return what is known of a task, or None if nothing is."""
@@ -116,12 +129,15 @@ class Results:
         known, waiters = self._known, self._waiters
         for result in results:
             task_id = result.task_id
-            if task_id in known:
+            if isinstance(known.get(task_id), TaskStatus):
                 known[task_id] = result
+                self._bytes += result.size_bytes
             if waiters:
                 for waiter in waiters.pop(task_id, ()):
                     if not waiter.done():
                         waiter.set_result(result)
+        while self._bytes > self._bytes_max:
+            self._forget_oldest()
 
     def give_up(self, task_ids: Iterable[str]) -> None:
         """Tell the waiters of these tasks that their results can't be had any more."""

@@ -102,7 +102,7 @@ class ClientSettings(_Settings):
     )
     timeout_s: float = field(default=30.0, metadata=_checked_by(values.seconds(zero_allowed=False)))
     retries: int = field(default=3, metadata=_checked_by(values.integer(0)))
-    result_cache_size: int = field(default=10_000, metadata=_checked_by(values.integer(1)))
+    result_cache_size: int = field(default=100_000, metadata=_checked_by(values.integer(1)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
