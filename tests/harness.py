@@ -34,6 +34,9 @@ LONG_S = 30.0
 _PORTS = range(11_000, 32_000)
 _random = random.SystemRandom()
 
+# By this variable a site finds what its processes started, and ended without.
+_MARK = "FASTQUEUE_TEST_SITE_FOLDER"
+
 
 def free_port():
     """Return a TCP port of the loopback interface that nothing uses."""
@@ -234,6 +237,7 @@ class Site:
         return {
             "FASTQUEUE_DISCOVERY_ADDRESS": self.discovery_address,
             "FASTQUEUE_DATA_DIR": str(self.folder / "data"),
+            _MARK: str(self.folder),
         }
 
     # -- files
@@ -272,7 +276,7 @@ class Site:
     async def control_plane(self, *options, name="control-plane", base_address=None):
         """Start a control plane without tasks of its own; return once it listens."""
         address = base_address or self.base_address
-        arguments = ["control-plane", "--base-address", address, "--concurrency", "0", *options]
+        arguments = ["control-plane", "--base-address", address, "--processes", "0", *options]
         process = self.command(name, *arguments)
         seen = process.log.count("listens at")
         await process.says(f"listens at {address}", seen + 1)
@@ -298,18 +302,22 @@ class Site:
             async with asyncio.timeout(5):
                 await self._stack.aclose()
         for process in self.processes:
-            _end_session_of(process)
+            if process.is_running:
+                process.kill()
+        for pid in self._left_behind():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for log in sorted({process.log_path for process in self.processes}):
             # Shown by pytest if the test failed.
             print(f"----- {log.name}\n{log.read_text(errors='replace')[-8000:]}")
 
-
-def _end_session_of(process):
-    # Every process was started as the leader of a session of its own, so this ends the children
-    # it may have left as well, and nothing that isn't ours.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.popen.wait()
+    def _left_behind(self):
+        """Return the processes that those of this site started and didn't end."""
+        mark = f"{_MARK}={self.folder}\0".encode()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes():
+                    yield int(entry.name)
 
 
 class CuttingProxy:

@@ -226,8 +226,7 @@ def task_name_of(name_or_task: str | Callable[..., Any]) -> str:
         ConfigurationError: it is neither a possible name nor a function decorated with `@task`.
     """
     if isinstance(name_or_task, str):
-        if not 0 < len(name_or_task) <= TASK_NAME_LENGTH_MAX:
-            _check_name(name_or_task)
+        _check_name(name_or_task)
         return name_or_task
     definition = getattr(name_or_task, "__fastqueue_task__", None)
     if isinstance(definition, TaskDefinition):
