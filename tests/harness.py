@@ -196,6 +196,9 @@ class Running:
     def signal(self, number):
         self.popen.send_signal(number)
 
+    def terminate(self):
+        self.signal(signal.SIGTERM)
+
     def kill(self):
         """End it as a crash of the machine's kernel would: at once, with no last word."""
         self.popen.kill()
