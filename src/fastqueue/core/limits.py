@@ -50,7 +50,7 @@ class CoreLimits:
     retained_max: int = 10_000
     retained_bytes_max: int = 4 * 1024**3
     retained_ttl_s: float = 3600.0
-    tombstones_max: int = 1_000_000
+    tombstones_max: int = 2_000_000
     payload_bytes_max: int = 16 * 1024**2
     callbacks_max: int = 1_000_000
     callback_addresses_max: int = 100_000
