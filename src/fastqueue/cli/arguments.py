@@ -41,7 +41,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             if equals:
                 expanded.append(argument)
             elif name != "--args" and _is_last_or_option(arguments, position + 1):
-                expanded.append(argument)  # the parser says that its value is missing
+                return [*expanded, argument]  # the parser says that its value is missing
         elif is_open and not _is_option(argument):
             expanded.append(f"{option}={argument}")
         else:

@@ -104,7 +104,8 @@ def _show_cause(error: TaskImportError) -> None:
     frames = cause.__traceback__
     while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
-    sys.stderr.write("".join(traceback.format_exception(type(cause), cause, frames)))
+    if frames is not None or isinstance(cause, SyntaxError):
+        sys.stderr.write("".join(traceback.format_exception(type(cause), cause, frames)))
 
 
 def _is_machinery(filename: str) -> bool:

@@ -1,0 +1,220 @@
+"""The commands that ask a control plane for something, as a shell sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from cli_site import TASKS, held_by, say, serve
+
+import fastqueue
+
+
+async def test_submit_waits_and_prints_what_the_task_returned(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "add", "--args", "5", "3")
+    assert (said.code, said.out, said.err) == (0, "8\n", "")
+
+
+async def test_submit_takes_json_texts_and_negative_numbers_and_what_looks_like_an_option(site):
+    await serve(site)
+    said = await say(
+        site,
+        *("submit", "--task-name", "echo", "--priority", "HIGH", "--kwargs", '{"priority": 1}'),
+        *("--args", "-1", "[true]", "text", "--args=-2", "--", "--json", "-x"),
+    )
+    assert said.code == 0
+    assert json.loads(said.out) == [[-1, [True], "text", -2, "--json", "-x"], {"priority": 1}]
+
+
+async def test_a_text_is_printed_as_it_is(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "add", "--args", "[red]", "<b>")
+    assert said.out == "[red]<b>\n"
+
+
+async def test_a_task_that_failed_shows_its_traceback_and_exits_1(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "boom")
+    assert (said.code, said.out) == (1, "")
+    assert 'raise ValueError("boom")' in said.err
+    assert said.err.splitlines()[-1].startswith("fastqueue: task 'boom' (")
+    assert said.err.endswith("failed: ValueError: boom\n")
+
+    said = await say(site, "submit", "--task-name", "boom", "--json")
+    assert (said.code, said.err) == (1, "")
+    document = json.loads(said.out)
+    assert document["status"] == "failure"
+    assert document["error"] == "ValueError: boom"
+    assert "boom" in document["traceback"]
+
+
+async def test_a_task_submitted_without_waiting_can_be_asked_after(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--non-blocking")
+    assert said.code == 0
+    task_id = said.out.strip()
+    await held_by(site, "a")
+    said = await say(site, "status", "--task-id", task_id, "--json")
+    assert json.loads(said.out)["status"] == "running"
+
+    said = await say(site, "cancel", "--task-id", task_id)
+    assert (said.code, said.out) == (1, "")
+    assert f"task {task_id} isn't cancelled, for its status is running" in said.err
+
+    said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--timeout", "0.2")
+    assert said.code == 1
+    assert "isn't finished in time; it goes on: see `fastqueue status --task-id" in said.err
+
+    said = await say(
+        site,
+        *("submit", "--task-name", "hold", "--args", "b"),
+        until=(site.folder / "b.pid").exists,
+    )
+    assert (said.code, said.out) == (130, "")
+    assert "isn't waited for any more; it goes on" in said.err
+    assert "Traceback" not in said.err
+
+    (site.folder / "a.go").touch()
+    (site.folder / "b.go").touch()
+    client = await site.client()
+    async for _ in client.as_completed([task_id]):
+        pass
+    said = await say(site, "status", "--task-id", task_id)
+    assert said.code == 0
+    assert "success" in said.out
+    assert task_id in said.out
+
+
+async def test_a_queued_task_is_cancelled_and_an_unknown_one_isnt(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "nobodys", "--non-blocking", "--json")
+    document = json.loads(said.out)
+    assert document["status"] == "queued"
+    said = await say(site, "cancel", "--task-id", document["task_id"], "--json")
+    assert said.code == 0
+    assert json.loads(said.out) == {
+        "task_id": document["task_id"],
+        "cancelled": True,
+        "status": "cancelled",
+    }
+
+    said = await say(site, "cancel", "--task-id", "nope")
+    assert (said.code, said.out) == (1, "")
+    assert "doesn't know a task nope" in said.err
+    said = await say(site, "status", "--task-id", "nope")
+    assert (said.code, said.out) == (1, "")
+    assert "doesn't know a task nope" in said.err
+    said = await say(site, "status", "--task-id", "nope", "--json")
+    assert (said.code, json.loads(said.out)) == (1, None)
+
+
+async def test_stats_tell_which_subworkers_and_tasks_there_are(site):
+    await serve(site, "--worker-id=main")
+    said = await say(site, "stats", "--json")
+    assert said.code == 0
+    stats = json.loads(said.out)
+    assert [one["worker_id"] for one in stats["subworkers"]] == ["main-1"]
+    assert "add" in stats["task_names"]
+    said = await say(site, "stats")
+    assert said.code == 0
+    assert "main-1" in said.out
+
+
+async def test_list_shows_what_modules_define_and_nothing_that_they_print(site):
+    site.write("tasks.py", 'print("hello")\n' + TASKS)
+    said = await say(site, "list", "--task-modules", "tasks", "--json")
+    assert said.code == 0
+    listed = {one["name"]: one for one in json.loads(said.out)}
+    assert listed["add"]["executor"] == "coroutine"
+    assert listed["add"]["doc"] == "Add two numbers."
+    assert "tasks.py:" in listed["add"]["place"]
+    assert listed["boom"]["executor"] == "thread"
+    assert "hello" in said.err
+
+    said = await say(site, "list", environment={"FASTQUEUE_TASK_MODULES": "tasks"})
+    assert said.code == 0
+    assert "Add two numbers." in said.out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("submit", "--task-name", "add"),
+        ("submit", "--task-name", "add", "--non-blocking", "--json"),
+        ("status", "--task-id", "x"),
+        ("cancel", "--task-id", "x", "--json"),
+        ("stats",),
+    ],
+)
+async def test_without_a_control_plane_a_command_exits_3_and_says_where_it_looked(site, command):
+    said = await say(
+        site, *command, "--timeout=0.2", f"--control-plane-address={site.base_address}"
+    )
+    assert (said.code, said.out) == (3, "")
+    assert site.base_address in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (("submit", "--nope"), "--nope"),
+        (("nope",), "nope"),
+        (("submit",), "--task-name"),
+        (("submit", "--task-name=add", "--priority=urgent"), "critical"),
+        (("submit", "--task-name=add", "--kwargs=[]"), "JSON object"),
+        (("submit", "--task-name=", "--args=1"), "task name"),
+        (("submit", "--task-name=add", "--timeout=0"), "timeout"),
+        (("status", "--task-id=x", "--control-plane-address=nonsense"), "nonsense"),
+        (("status", "--task-id=x", "--discovery-address=http://x"), "http://x"),
+        (("list",), "--task-modules"),
+        (("list", "--task-modules"), "--task-modules"),
+        (("list", "--task-modules", "missing"), "missing"),
+    ],
+)
+async def test_a_wrong_command_line_exits_2_and_says_what_is_wrong(site, command, complaint):
+    said = await say(site, *command)
+    assert (said.code, said.out) == (2, "")
+    assert complaint in said.err
+    assert "Traceback" not in said.err
+
+
+async def test_a_reader_that_has_gone_is_no_reason_for_noise(site):
+    site.write("tasks.py", TASKS)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "wb") as pipe:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fastqueue", "list", "--task-modules=tasks"],
+            cwd=site.folder,
+            env={**os.environ, **site.environment},
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+        )
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (141, b"")
+
+
+async def test_the_version_is_told(site):
+    said = await say(site, "--version")
+    assert (said.code, said.out) == (0, f"fastqueue {fastqueue.__version__}\n")
+
+
+async def test_help_tells_the_commands_and_the_exit_codes(site):
+    said = await say(site, "--help")
+    assert said.code == 0
+    for word in ("control-plane", "subworker", "submit", "status", "cancel", "stats", "list"):
+        assert word in said.out
+    for text in ("0 done", "1 the task failed", "2 wrong usage", "3 no control plane"):
+        assert text in said.out
+
+
+def test_help_loads_no_command():
+    heavy = ("apsw", "pynng", "uvloop", "fastqueue.control_plane.app", "fastqueue.subworker.app")
+    program = f"import sys, fastqueue.cli.app; print([m for m in {heavy!r} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert loaded.stdout.decode().strip() == "[]"
