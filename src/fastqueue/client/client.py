@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import uuid
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Self
 
 from fastqueue.client.checks import check_ids, is_possible_id, make_callback
@@ -90,7 +90,7 @@ class Client:
         self._format_code = self._format.code
         if self._format is SerializationFormat.PICKLE:
             allow_pickle()
-        self._name = PurePath(sys.argv[0] if sys.argv and sys.argv[0] else "python").name
+        self._name = os.path.basename(sys.argv[0] if sys.argv and sys.argv[0] else "python")
         self._connection: ClientConnection | None = None
         self._was_stopped = False
 
