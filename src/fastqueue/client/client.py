@@ -13,6 +13,7 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
+from fastqueue.client.batch import submit_all
 from fastqueue.client.checks import check_ids, is_possible_id, make_callback
 from fastqueue.client.completion import iterate_completed
 from fastqueue.client.connection import ClientConnection
@@ -24,7 +25,6 @@ from fastqueue.errors import (
     ClientStateError,
     PayloadTooLarge,
     ResultExpired,
-    SubmissionRefused,
     TaskTimeout,
 )
 from fastqueue.protocol import messages as msg
@@ -197,7 +197,7 @@ class Client:
         submissions = connection.submissions
         if not submissions.has_room:
             await submissions.wait_for_room()
-        await submissions.add(new)
+        await submissions.submit(new)
         return new.task_id
 
     async def submit_task(
@@ -222,7 +222,7 @@ class Client:
         waiter = connection.results.wait(new.task_id)
         try:
             await connection.submissions.wait_for_room()
-            await connection.submissions.add(new)
+            await connection.submissions.submit(new)
             async with asyncio.timeout_at(deadline):
                 result = await waiter
         except TimeoutError as error:
@@ -271,7 +271,7 @@ class Client:
         callback = make_callback(callback_address, callback_data)
         new = self._new_task(connection, name_or_task, args, kwargs, priority, callback)
         await connection.submissions.wait_for_room()
-        await connection.submissions.add(new)
+        await connection.submissions.submit(new)
         return TaskResult(task_id=new.task_id, status=TaskStatus.PENDING, name=new.name)
 
     async def submit_batch(
@@ -293,27 +293,15 @@ class Client:
         """
         connection = self._started()
         parsed = TaskPriority.parse(priority)
-        task_ids: list[str] = []
-        waiters: list[asyncio.Future[None]] = []
+        # All are encoded before the first is sent: an argument that can't be leaves nothing behind.
+        tasks: list[NewTask] = []
         for name_or_task, args, *rest in calls:
             kwargs = rest[0] if rest else {}
-            new = self._new_task(connection, name_or_task, args, kwargs, parsed)
-            waiters.append(connection.submissions.add(new))
-            task_ids.append(new.task_id)
-            if len(task_ids) % _BATCH_STEP == 0:
+            tasks.append(self._new_task(connection, name_or_task, args, kwargs, parsed))
+            if len(tasks) % _BATCH_STEP == 0:
                 await asyncio.sleep(0)
-                await connection.submissions.wait_for_room()
-        if waiters:
-            await asyncio.wait(waiters)
-        errors = [error for waiter in waiters if (error := waiter.exception()) is not None]
-        if errors and len(waiters) > 1 and isinstance(errors[0], SubmissionRefused):
-            raise SubmissionRefused(
-                f"{len(errors):,} of {len(waiters):,} tasks weren't taken, the first because: "
-                f"{errors[0]}"
-            ) from errors[0]
-        if errors:
-            raise errors[0]
-        return task_ids
+        await submit_all(connection.submissions, tasks)
+        return [task.task_id for task in tasks]
 
     def _new_task(
         self,

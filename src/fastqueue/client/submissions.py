@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastqueue.errors import (
     ControlPlaneUnavailable,
@@ -45,6 +45,19 @@ _RETRY_MAX_S = 5.0
 _TASK_OVERHEAD_BYTES = 100
 
 
+class Waiter(Protocol):
+    """Be told what came of one task: a future, or one that stands for many."""
+
+    def done(self) -> bool:
+        """Say whether nobody waits any more."""
+
+    def set_result(self, result: None) -> None:
+        """Note that the task is stored."""
+
+    def set_exception(self, exception: BaseException) -> None:
+        """Note that it isn't, and why."""
+
+
 class _Batch:
     """Hold tasks that go out in one frame, and who waits for their acknowledgement."""
 
@@ -52,13 +65,13 @@ class _Batch:
 
     def __init__(self, retries_left: int) -> None:
         self.tasks: list[NewTask] = []
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[Waiter] = []
         self.size_bytes = 0
         self.retries_left = retries_left
         self.tries = 0
         self.deadline: asyncio.TimerHandle | None = None
 
-    def add(self, task: NewTask, waiter: asyncio.Future[None]) -> None:
+    def add(self, task: NewTask, waiter: Waiter) -> None:
         self.tasks.append(task)
         self.waiters.append(waiter)
         self.size_bytes += len(task.payload) + _TASK_OVERHEAD_BYTES
@@ -97,6 +110,8 @@ class Submissions:
         self._retry_timers: set[asyncio.TimerHandle] = set()
         self._room = asyncio.Event()
         self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.refusal = ""
 
     # -- what the client calls
@@ -119,22 +134,23 @@ class Submissions:
         """Say whether `wait_for_room` would return at once."""
         return self._room.is_set()
 
-    def add(self, task: NewTask) -> asyncio.Future[None]:
-        """Submit a task with whatever else this turn of the loop submits.
-
-        Returns:
-            A future that is done once the task is on disk.
-        """
+    def submit(self, task: NewTask) -> asyncio.Future[None]:
+        """Submit a task; return a future that is done once the task is on disk."""
         waiter: asyncio.Future[None] = self._loop.create_future()
+        self.add(task, waiter)
+        return waiter
+
+    def add(self, task: NewTask, waiter: Waiter) -> None:
+        """Submit a task with whatever else this turn of the loop submits; tell `waiter`."""
         batch = self._open
         if batch is None:
             batch = self._open = _Batch(self._retries)
+            self._idle.clear()
             self._loop.call_soon(self._flush)
         batch.add(task, waiter)
         self._results.note_submitted(task.task_id)
         if batch.is_large:
             self._close_batch()
-        return waiter
 
     def fail_all(self, error: Exception) -> None:
         """Raise `error` for everything that isn't acknowledged."""
@@ -147,15 +163,12 @@ class Submissions:
         self._waiting.clear()
         self._sent.clear()
         self._waiting_tasks = self._sent_tasks = self._sent_bytes = 0
-        self._room.set()
+        self._pump()
 
     async def flushed(self) -> None:
         """Wait until everything submitted is acknowledged or has failed."""
-        self._close_batch()
-        batches = [*self._waiting, *self._sent.values()]
-        waiters = [waiter for batch in batches for waiter in batch.waiters if not waiter.done()]
-        if waiters:
-            await asyncio.wait(waiters)
+        self._flush()
+        await self._idle.wait()
 
     # -- what the link calls
 
@@ -184,6 +197,7 @@ class Submissions:
             else:
                 batch.retries_left -= 1
                 self._wait_in_front(batch)
+        self._pump()
 
     def on_submitted(self, message: msg.Submitted) -> None:
         """Settle the callers of an acknowledged frame."""
@@ -196,7 +210,7 @@ class Submissions:
             batch.deadline.cancel()
         refused = {r.task_id: r for r in message.refused} if message.refused else None
         note_queued = self._results.note_queued
-        again: list[tuple[NewTask, asyncio.Future[None]]] = []
+        again: list[tuple[NewTask, Waiter]] = []
         retry_after_s = 0.0
         for task, waiter in zip(batch.tasks, batch.waiters, strict=True):
             refusal = refused.get(task.task_id) if refused else None
@@ -239,9 +253,15 @@ class Submissions:
         self._waiting_tasks += len(batch.tasks)
 
     def _pump(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
+        """Send what the window has room for, and let callers in or go if that changes for them."""
+        if self._connection is not None:
+            self._send(self._connection)
+        if self._waiting_tasks < _WAITING_TASKS_MAX:
+            self._room.set()
+        if not (self._open or self._waiting or self._sent or self._retry_timers):
+            self._idle.set()
+
+    def _send(self, connection: Connection) -> None:
         frames = []
         while self._waiting and (
             not self._sent
@@ -257,12 +277,10 @@ class Submissions:
             frames.append(encode(msg.Submit(self._last_request, batch.tasks)))
         if frames:
             connection.send_all(frames)
-        if self._waiting_tasks < _WAITING_TASKS_MAX:
-            self._room.set()
 
     def _retry_later(
         self,
-        tasks: Sequence[tuple[NewTask, asyncio.Future[None]]],
+        tasks: Sequence[tuple[NewTask, Waiter]],
         of: _Batch,
         retry_after_s: float,
     ) -> None:

@@ -206,6 +206,8 @@ class Engine:
             for change in decision.changes:
                 if type(change) is ch.TasksAdded:
                     self._note_added(change)
+                elif type(change) is ch.TasksFinished:
+                    self.payloads.discard(change.keys)
             self.store.write(self._book.sift(decision.changes, now))
         effects += decision.effects
 

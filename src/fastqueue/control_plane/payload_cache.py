@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = ["PayloadCache"]
 
 
@@ -30,6 +35,12 @@ class PayloadCache:
         if payload is not None:
             self._bytes -= len(payload) + _ENTRY_BYTES
         return payload
+
+    def discard(self, keys: Iterable[int]) -> None:
+        """Drop the payloads of tasks that are over; most were taken when they were leased."""
+        if self._payloads:
+            for key in keys:
+                self.take(key)
 
     def clear(self) -> None:
         """Drop everything."""

@@ -63,6 +63,13 @@ __all__ = [
 
 PROTOCOL_VERSION = 1
 
+# One message is one command, and a command is dealt with in one go: these bound how long that is.
+_TaskIds = Annotated[list[TaskId], Meta(max_length=1_000)]
+_NewTasks = Annotated[list[NewTask], Meta(max_length=10_000)]
+_Outcomes = Annotated[list[Outcome], Meta(max_length=10_000)]
+_HeldLeases = Annotated[list[HeldLease], Meta(max_length=200_000)]
+_TaskNames = Annotated[list[TaskName], Meta(max_length=10_000)]
+
 ROLE_CLIENT = "client"
 ROLE_SUBWORKER = "subworker"
 
@@ -102,28 +109,28 @@ class Submit(Struct, array_like=True, tag=1, frozen=True, gc=False):
     """Submit tasks."""
 
     request: int
-    tasks: list[NewTask]
+    tasks: _NewTasks
 
 
 class Cancel(Struct, array_like=True, tag=2, frozen=True, gc=False):
     """Cancel tasks that are queued."""
 
     request: int
-    task_ids: list[TaskId]
+    task_ids: _TaskIds
 
 
 class Query(Struct, array_like=True, tag=3, frozen=True, gc=False):
     """Ask what is known of tasks."""
 
     request: int
-    task_ids: list[TaskId]
+    task_ids: _TaskIds
 
 
 class Watch(Struct, array_like=True, tag=4, frozen=True, gc=False):
     """Ask for the results of tasks to be pushed: now, or when they are recorded."""
 
     request: int
-    task_ids: list[TaskId]
+    task_ids: _TaskIds
 
 
 class Inspect(Struct, array_like=True, tag=5, frozen=True, gc=False):
@@ -131,28 +138,28 @@ class Inspect(Struct, array_like=True, tag=5, frozen=True, gc=False):
 
     request: int
     topic: ShortText
-    task_ids: list[TaskId] = []
+    task_ids: _TaskIds = []
 
 
 class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
     """Say that a subworker can take leases: what it offers and what it still holds."""
 
-    names: list[TaskName]
+    names: _TaskNames
     capacity: Annotated[int, Meta(ge=0, le=100_000)]
-    held: list[HeldLease]
+    held: _HeldLeases
 
 
 class Report(Struct, array_like=True, tag=12, frozen=True, gc=False):
     """Report outcomes; they are kept until `Reported` names the sequence number."""
 
     sequence: int
-    outcomes: list[Outcome]
+    outcomes: _Outcomes
 
 
 class GiveBack(Struct, array_like=True, tag=13, frozen=True, gc=False):
     """Give back leases that aren't started."""
 
-    leases: list[HeldLease]
+    leases: _HeldLeases
 
 
 class Capacity(Struct, array_like=True, tag=14, frozen=True, gc=False):
