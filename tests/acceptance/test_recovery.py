@@ -129,13 +129,16 @@ async def test_a_control_plane_killed_again_and_again_under_load_loses_and_repea
     async def submit(n):
         task_ids[n] = await client.delay("quick", n)
 
+    def have_results():
+        # A result that was pushed is one that was stored.
+        return {n for n, i in task_ids.items() if client.get_status(i) == "success"}
+
     for crash in range(3):
         first = crash * 1_000
         submitting = [asyncio.ensure_future(submit(first + n)) for n in range(1_000)]
-        await eventually(lambda n=first: len(task_ids) > n + 200)
+        await eventually(lambda known=len(stored): len(have_results()) >= known + 100)
         control_plane.kill()
-        # A result that was pushed is one that was stored.
-        stored |= {n for n, i in task_ids.items() if client.get_status(i) == "success"}
+        stored = have_results()
         control_plane = await project.control_plane()
         await bounded(asyncio.gather(*submitting), 60)
     results = await collect(client, task_ids.values())
@@ -143,7 +146,7 @@ async def test_a_control_plane_killed_again_and_again_under_load_loses_and_repea
     await assert_stored(project, results)
     times_run = runs(project)
     assert set(times_run) == set(range(3_000))
-    assert stored
+    assert len(stored) >= 300
     assert {n for n in stored if times_run[n] != 1} == set()
 
 
