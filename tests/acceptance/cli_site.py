@@ -1,4 +1,4 @@
-"""Own what the tests of the command line share: a project with tasks, and running commands in it."""
+"""Own what the tests of the command line share: a project with tasks, and commands run in it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,11 @@ def ask():
 
 
 @task
-def die():
+def die_once():
+    try:
+        Path("died").touch(exist_ok=False)
+    except FileExistsError:
+        return "alive"
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -121,6 +125,15 @@ async def serve(site, *options, name="control-plane"):
     process = site.command(name, "control-plane", *defaults, "--grace=20", *options)
     await process.says("control plane ready")
     return process
+
+
+async def says(process, text, count):
+    """Wait until a process has said something so many times."""
+
+    def is_there():
+        return process.log.count(text) >= count
+
+    await eventually(is_there, lambda: f"{count} times {text!r} in: {process.log}")
 
 
 def is_alive(pid):

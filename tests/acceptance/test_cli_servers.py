@@ -7,7 +7,7 @@ import signal
 import socket
 
 import pytest
-from cli_site import READY, TASKS, gone, held_by, is_alive, say, serve
+from cli_site import READY, TASKS, gone, held_by, is_alive, say, says, serve
 
 from fastqueue import TaskStatus
 from harness import eventually
@@ -78,7 +78,7 @@ async def test_a_subworker_of_its_own_joins_a_control_plane_without_any(site):
         *("subworker", "--worker-id", "w", "--control-plane-address", site.base_address),
         *("--task-modules", "tasks", "--processes", "2"),
     )
-    await subworker.says("tasks on offer", 2)
+    await says(subworker, "tasks on offer", 2)
     client = await site.client()
     workers = {one["worker_id"] for one in (await client.inspect())["subworkers"]}
     assert workers == {"w-1", "w-2"}
@@ -159,9 +159,7 @@ async def test_a_damaged_store_exits_1_and_is_left_as_it_is(site):
     store = site.folder / "data" / "fastqueue.db"
     store.parent.mkdir()
     store.write_bytes(b"nonsense" * 1_000)
-    said = await say(
-        site, "control-plane", "--processes=0", "--base-address", site.base_address
-    )
+    said = await say(site, "control-plane", "--processes=0", "--base-address", site.base_address)
     assert said.code == 1
     assert "damaged" in said.err
     assert "Traceback" not in said.err

@@ -25,7 +25,10 @@ from fastqueue.errors import ConfigurationError
         ("--args 1 -- --a -b", ["--args=1", "--args=--a", "--args=-b"]),
         ("--args 1 --json -- --a --", ["--args=1", "--json", "--args=--a", "--args=--"]),
         ("--priority high 3", ["--priority", "high", "3"]),
-        ("--task-modules a b,c --grace 1", ["--task-modules=a", "--task-modules=b,c", "--grace", "1"]),
+        (
+            "--task-modules a b,c --grace 1",
+            ["--task-modules=a", "--task-modules=b,c", "--grace", "1"],
+        ),
         ("--task-modules a -- -b", ["--task-modules=a", "--task-modules=-b"]),
         ("--task-modules", ["--task-modules"]),
         ("--task-modules --grace 1", ["--task-modules"]),

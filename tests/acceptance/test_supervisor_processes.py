@@ -1,0 +1,195 @@
+"""What becomes of local subworkers that die, and of those whose control plane dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from cli_site import TASKS, gone, held_by, is_alive, says, serve
+
+from fastqueue.config import SubworkerSettings
+from fastqueue.subworker.app import Subworker
+from fastqueue.subworker.supervisor import Supervisor
+from harness import bounded, eventually, registry_of
+
+
+def children_of(process):
+    """Return the processes that `process` has started and that run."""
+    return [
+        int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == process.pid
+    ]
+
+
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+async def test_a_killed_subworker_is_replaced_under_its_name(site):
+    control_plane = await serve(site)
+    client = await site.client()
+    before = await client.submit_task("whoami")
+    os.kill(before.result, signal.SIGKILL)
+    await control_plane.says(f"(process {before.result}) was killed by SIGKILL; starting it in")
+    after = await client.submit_task("whoami")
+    assert after.result != before.result
+    assert after.worker_id == before.worker_id
+
+
+async def test_a_task_that_kills_its_process_runs_again_in_the_next(site):
+    await serve(site)
+    client = await site.client()
+    result = await client.submit_task("die_once")
+    assert (result.result, result.attempt) == ("alive", 2)
+
+
+async def test_a_subworker_that_keeps_dying_is_started_ever_less_often(site):
+    site.write("tasks.py", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    control_plane = site.command(
+        "control-plane",
+        *("control-plane", "--task-modules=tasks", "--base-address", site.base_address),
+    )
+    for delay in ("0.1", "0.2", "0.4", "0.8"):
+        await control_plane.says(f"was killed by SIGSEGV; starting it in {delay} s")
+    # Once it can be started, it is.
+    site.write("tasks.py", TASKS)
+    await control_plane.says("control plane ready")
+
+
+async def test_a_module_broken_later_doesnt_end_what_ran_before(site):
+    control_plane = await serve(site)
+    client = await site.client()
+    pid = (await client.submit_task("whoami")).result
+    (site.folder / "tasks.py").rename(site.folder / "away.py")
+    os.kill(pid, signal.SIGKILL)
+    await control_plane.says("ended with exit code 2; starting it in")
+    (site.folder / "away.py").rename(site.folder / "tasks.py")
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_subworkers_are_out_of_reach_of_the_terminals_ctrl_c(site):
+    control_plane = await serve(site)
+    client = await site.client()
+    session = (await client.submit_task("session")).result
+    assert session != os.getsid(control_plane.pid)
+    assert session == (await client.submit_task("whoami")).result
+
+
+async def test_a_task_that_reads_stdin_finds_nothing(site):
+    await serve(site)
+    client = await site.client()
+    assert (await client.submit_task("ask")).result == ""
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_killed_control_plane_leaves_no_idle_subworker_behind(site):
+    control_plane = await serve(site, "--processes=2")
+    pids = children_of(control_plane)
+    assert len(pids) == 2
+    control_plane.kill()
+    await gone(*pids)
+
+
+async def test_a_killed_supervisor_leaves_no_idle_subworker_behind(site):
+    site.write("tasks.py", TASKS)
+    supervisor = site.subworker("w", "--processes=2")
+    await site.control_plane()
+    await says(supervisor, "tasks on offer", 2)
+    pids = children_of(supervisor)
+    assert len(pids) == 2
+    supervisor.kill()
+    await gone(*pids)
+
+
+async def test_an_orphan_finishes_what_it_runs_and_delivers_it_after_a_restart(site):
+    control_plane = await serve(site)
+    client = await site.client()
+    task_id = await client.delay("hold", "a")
+    pid = await held_by(site, "a")
+    control_plane.kill()
+    await eventually(lambda: "the parent is gone; finishing what runs" in control_plane.log)
+    site.touch("a.go")
+    assert is_alive(pid)
+
+    # Nobody else here could have run it.
+    await serve(site, "--processes=0")
+    async for result in client.as_completed([task_id]):
+        assert (result.status, result.result, result.attempt) == ("success", "a", 1)
+    await gone(pid)
+
+
+async def test_an_orphan_takes_nothing_new(site):
+    control_plane = await serve(site)
+    client = await site.client()
+    await client.delay("hold", "a")
+    pid = await held_by(site, "a")
+    control_plane.kill()
+    await serve(site, name="second")
+    for _ in range(5):
+        assert (await client.submit_task("whoami")).result != pid
+    site.touch("a.go")
+    await gone(pid)
+
+
+async def test_an_orphan_stops_at_a_signal(site):
+    control_plane = await serve(site, "--grace=0")
+    client = await site.client()
+    await client.delay("hold", "a")
+    pid = await held_by(site, "a")
+    control_plane.kill()
+    os.kill(pid, signal.SIGTERM)
+    await gone(pid)
+
+
+async def test_results_that_nobody_takes_are_given_up_after_a_bounded_time(cluster):
+    release = asyncio.Event()
+    running = asyncio.Event()
+
+    async def hold():
+        running.set()
+        await release.wait()
+
+    await cluster.start(registry_of(hold))
+    client = await cluster.client()
+    await client.delay("hold")
+    await bounded(running.wait())
+    await cluster.stop_control_plane()
+    subworker: Subworker = cluster.subworkers[0]
+    finishing = asyncio.create_task(subworker.finish(0.05))
+    release.set()
+    assert await bounded(finishing) is False
+
+
+async def test_a_supervisor_can_be_started_and_stopped_twice_and_waits_for_its_children(site):
+    site.write("tasks.py", TASKS)
+    control_plane = await site.control_plane()
+    settings = SubworkerSettings(
+        worker_id="w",
+        control_plane_address=site.base_address,
+        task_modules=(str(site.folder / "tasks.py"),),
+    )
+    supervisor = Supervisor(settings, 2, log_level="warning")
+    await supervisor.start()
+    await supervisor.start()
+    await bounded(supervisor.connected())
+    pids = supervisor.pids
+    assert len(pids) == 2
+    waiting = asyncio.create_task(supervisor.wait())
+    await bounded(supervisor.stop())
+    await bounded(supervisor.stop())
+    await bounded(waiting)
+    assert not any(map(is_alive, pids))
+    assert control_plane.is_running
+
+
+async def test_a_supervisor_that_is_stopped_as_it_starts_leaves_nothing(site):
+    settings = SubworkerSettings(task_modules=(str(site.folder / "tasks.py"),))
+    supervisor = Supervisor(settings, 2)
+    await supervisor.start()
+    await bounded(supervisor.stop())
+    assert supervisor.pids == []
+    await bounded(supervisor.wait())
