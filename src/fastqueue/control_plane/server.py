@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import logging
 import os
 import socket
-import stat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -100,7 +100,7 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             if address.scheme == "ipc":
-                _remove_dead_socket(address.path)
+                _check_socket_is_dead(address.path)
                 self._listener = await loop.create_unix_server(
                     self._make_connection, address.path, backlog=_BACKLOG
                 )
@@ -332,15 +332,17 @@ class Server:
                 return None
 
 
-def _remove_dead_socket(path: str) -> None:
-    """Remove the socket file that a control plane which was killed left behind."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except OSError:
-        return
+def _check_socket_is_dead(path: str) -> None:
+    """Refuse a Unix socket that somebody listens at; asyncio would replace any.
+
+    What a control plane that was killed left behind is replaced.
+
+    Raises:
+        OSError: somebody listens there.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

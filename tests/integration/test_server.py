@@ -1,0 +1,224 @@
+"""Strangers, garbage and other versions disturb nobody; a Unix socket serves as well as TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+
+import msgspec
+import pytest
+
+from fastqueue import Client
+from fastqueue.config import ControlPlaneSettings
+from fastqueue.control_plane.app import ControlPlane
+from fastqueue.core.records import NewTask
+from fastqueue.errors import ConfigurationError, ControlPlaneUnavailable
+from fastqueue.protocol import messages as msg
+from fastqueue.protocol.framing import frame
+from harness import bounded, eventually, registry_of
+
+
+async def add(x: int, y: int) -> int:
+    return x + y
+
+
+async def _open(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = address.removeprefix("tcp://").rsplit(":", 1)
+    return await asyncio.open_connection(host, int(port))
+
+
+def _hello(protocol: int = msg.PROTOCOL_VERSION, role: str = "client") -> bytes:
+    return frame(msg.encode(msg.Hello(protocol=protocol, role=role, instance="i", name="test")))
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> bytes:
+    length = int.from_bytes(await bounded(reader.readexactly(4)), "big")
+    return await bounded(reader.readexactly(length))
+
+
+async def _is_hung_up(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await bounded(reader.read()) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\0\0\0\5hello",
+        b"\xff" * 5000,
+        frame(os.urandom(200)),
+        frame(msg.encode(["not", "a", "hello"])),
+        frame(b"x" * 5000),
+        _hello()[:10],
+    ],
+)
+async def test_a_stranger_is_dropped_and_the_others_are_served(cluster, garbage, caplog) -> None:
+    await cluster.start(registry_of(add))
+    client = await cluster.client()
+    reader, writer = await _open(cluster.address)
+    writer.write(garbage)
+    if garbage == _hello()[:10]:
+        writer.write_eof()
+    assert await _is_hung_up(reader)
+    writer.close()
+    assert (await client.submit_task("add", (1, 2))).result == 3
+    assert len([r for r in caplog.records if "dropped" in r.getMessage()]) <= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        os.urandom(100),
+        msg.encode([99, 1]),
+        msg.encode([1, 1, [["", "add", 2, 0, b""]]]),
+        msg.encode(msg.Report(1, [])),
+        msg.encode(msg.Ready(["add"], 1, [])),
+    ],
+)
+async def test_a_client_that_sends_what_it_may_not_is_dropped(cluster, body) -> None:
+    await cluster.start(registry_of(add))
+    client = await cluster.client()
+    reader, writer = await _open(cluster.address)
+    writer.write(_hello())
+    assert msg.decode_greeting(await _read_frame(reader))
+    writer.write(frame(body))
+    assert await _is_hung_up(reader)
+    writer.close()
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_subworker_may_not_submit(cluster) -> None:
+    await cluster.start(registry_of(add))
+    reader, writer = await _open(cluster.address)
+    writer.write(_hello(role="subworker"))
+    await _read_frame(reader)
+    writer.write(frame(msg.encode(msg.Submit(1, []))))
+    assert await _is_hung_up(reader)
+    writer.close()
+
+
+async def test_another_protocol_version_is_told_so(cluster) -> None:
+    await cluster.start()
+    reader, writer = await _open(cluster.address)
+    writer.write(_hello(protocol=99))
+    refusal = msg.decode_greeting(await _read_frame(reader))
+    assert isinstance(refusal, msg.Refusal)
+    assert refusal.code == "protocol"
+    assert "99" in refusal.message
+    assert f"protocol {msg.PROTOCOL_VERSION}" in refusal.message
+    assert await _is_hung_up(reader)
+    writer.close()
+
+
+async def test_a_client_that_is_refused_says_why(cluster, monkeypatch) -> None:
+    await cluster.start()
+    monkeypatch.setattr(msg, "PROTOCOL_VERSION", 99)
+    client = Client(control_plane_address=cluster.address, timeout=1.5)
+    # Only the client's hello is made under the other number.
+    starting = asyncio.create_task(client.start())
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    await bounded(starting)
+    with pytest.raises(ControlPlaneUnavailable, match="install the same version"):
+        await client.delay("add", 1, 2)
+    client.stop()
+
+
+async def test_a_frame_over_the_limit_ends_only_its_own_connection(cluster) -> None:
+    await cluster.start(registry_of(add))
+    client = await cluster.client()
+    reader, writer = await _open(cluster.address)
+    writer.write(_hello())
+    welcome = msg.decode_greeting(await _read_frame(reader))
+    assert isinstance(welcome, msg.Welcome)
+    writer.write((welcome.frame_bytes_max + 1).to_bytes(4, "big"))
+    assert await _is_hung_up(reader)
+    writer.close()
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_unix_socket_serves_as_well_and_is_its_owners_alone(cluster, tmp_path) -> None:
+    path = tmp_path / "queue.sock"
+    await cluster.start_control_plane(base_address=f"ipc://{path}")
+    assert path.stat().st_mode & 0o777 == 0o600
+    await cluster.add_subworker(registry_of(add), control_plane_address=f"ipc://{path}")
+    client = await cluster.client(control_plane_address=f"ipc://{path}")
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_dead_unix_socket_is_replaced_and_a_living_one_refused(cluster, tmp_path) -> None:
+    path = tmp_path / "queue.sock"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    await cluster.start_control_plane(base_address=f"ipc://{path}")
+    second = ControlPlane(
+        ControlPlaneSettings(
+            base_address=f"ipc://{path}",
+            discovery_address=cluster.discovery_address,
+            data_dir=str(tmp_path / "second"),
+        )
+    )
+    with pytest.raises(ConfigurationError, match="--base-address"):
+        await second.start()
+    client = await cluster.client(control_plane_address=f"ipc://{path}")
+    assert (await client.inspect())["clients"] == 1
+
+
+async def test_a_peer_that_says_nothing_is_hung_up_on(cluster, monkeypatch) -> None:
+    monkeypatch.setattr("fastqueue.control_plane.server._HELLO_TIMEOUT_S", 0.1)
+    await cluster.start()
+    reader, writer = await _open(cluster.address)
+    assert await _is_hung_up(reader)
+    writer.close()
+
+
+async def test_more_connections_than_allowed_are_turned_away(cluster, monkeypatch) -> None:
+    monkeypatch.setattr("fastqueue.control_plane.server._SESSIONS_MAX", 2)
+    await cluster.start()
+    held = [await _open(cluster.address) for _ in range(2)]
+    reader, writer = await _open(cluster.address)
+    refusal = msg.decode_greeting(await _read_frame(reader))
+    assert isinstance(refusal, msg.Refusal)
+    assert refusal.retry
+    for _, each in [*held, (reader, writer)]:
+        each.close()
+    assert await _is_hung_up(reader)
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_hurts_nobody(cluster, monkeypatch) -> None:
+    monkeypatch.setattr("fastqueue.link.connection._WRITE_BYTES_MAX", 200_000)
+
+    async def large() -> str:
+        return "x" * 100_000
+
+    await cluster.start(registry_of(add, large))
+    client = await cluster.client()
+    reader, writer = await _open(cluster.address)
+    writer.write(_hello())
+    await _read_frame(reader)
+    writer.transport.pause_reading()
+    tasks = [NewTask(f"{n:036d}", "large", 2, 0, b"[[],{}]") for n in range(200)]
+    writer.write(frame(msg.encode(msg.Submit(1, tasks))))
+    last = f"{199:036d}"
+    await eventually(lambda: _is_finished(client, last))
+    assert (await client.submit_task("add", (1, 2))).result == 3
+    stats = await eventually(lambda: _clients(client, 1), "the slow client is gone")
+    assert stats
+    writer.close()
+
+
+async def _is_finished(client: Client, task_id: str) -> bool:
+    result = await client.get_task_result(task_id)
+    return result is not None and result.status.is_terminal
+
+
+async def _clients(client: Client, count: int) -> bool:
+    return (await client.inspect())["clients"] == count
+
+
+def test_the_hello_and_the_greeting_are_maps_that_any_version_can_read() -> None:
+    assert isinstance(msgspec.msgpack.decode(_hello()[4:]), dict)

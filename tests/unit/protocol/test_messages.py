@@ -1,0 +1,74 @@
+"""What one side encodes the other understands, and bounds hold before anything is acted on."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fastqueue.core.records import HeldLease, Lease, NewTask, Outcome, Result
+from fastqueue.errors import ProtocolError
+from fastqueue.protocol import messages as msg
+from fastqueue.tasks.models import TaskStatus
+
+_to_control_plane = msgspec.msgpack.Decoder(msg.ToControlPlane).decode
+_to_client = msgspec.msgpack.Decoder(msg.ToClient).decode
+_to_subworker = msgspec.msgpack.Decoder(msg.ToSubworker).decode
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        msg.Submit(1, [NewTask("a", "add", 2, 0, b"[]")]),
+        msg.Cancel(1, ["a"]),
+        msg.Query(1, ["a"]),
+        msg.Watch(1, ["a"]),
+        msg.Inspect(1, "stats"),
+        msg.Ready(["add"], 3, [HeldLease("a", 5, 1)]),
+        msg.Report(1, [Outcome("a", 5, True, 1.0, 2.0, b"3")]),
+        msg.GiveBack([HeldLease("a", 5)]),
+        msg.Capacity(7),
+    ],
+)
+def test_what_is_sent_to_the_control_plane_arrives(message: object) -> None:
+    assert _to_control_plane(msg.encode(message)) == message
+
+
+def test_what_is_sent_to_clients_and_subworkers_arrives() -> None:
+    push = msg.Push([Result("a", TaskStatus.SUCCESS, "add", 1, 0, b"3")])
+    leases = msg.Leases([Lease("a", 5, 1, "add", 2, 0, False, b"[]")])
+    assert _to_client(msg.encode(push)) == push
+    assert _to_subworker(msg.encode(leases)) == leases
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["", "add", 2, 0, b""],
+        ["x" * 65, "add", 2, 0, b""],
+        ["a", "", 2, 0, b""],
+        ["a", "add", 4, 0, b""],
+        ["a", "add", -1, 0, b""],
+        ["a", "add", 2, 9, b""],
+        ["a", "add", 2, 0, 5],
+        ["a", "add", 2, 0, b"", ["tcp://x:1", b"x" * 70_000]],
+    ],
+)
+def test_a_task_that_breaks_a_bound_is_not_decoded(task: list[object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        _to_control_plane(msg.encode([1, 1, [task]]))
+
+
+def test_a_request_names_a_bounded_number_of_ids() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        _to_control_plane(msg.encode(msg.Query(1, ["a"] * 1_001)))
+
+
+def test_a_hello_can_be_read_whatever_a_later_version_adds_to_it() -> None:
+    later = {"type": "hello", "protocol": 9, "role": "client", "instance": "i", "colour": "red"}
+    assert msg.decode_hello(msg.encode(later)).protocol == 9
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"GET /", msg.encode({"type": "welcome"})])
+def test_what_is_no_hello_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        msg.decode_hello(body)
