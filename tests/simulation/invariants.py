@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def check(core: Core, store: MemoryStore) -> None:
     """Assert every invariant of a core between two turns, when its store is committed."""
     assert not store.in_transaction
-    _check_tasks(core)
+    _check_tasks(core, store)
     _check_lanes(core, store)
     _check_workers(core)
     _check_results(core, store)
     _check_bounds(core)
 
 
-def _check_tasks(core: Core) -> None:
+def _check_tasks(core: Core, store: MemoryStore) -> None:
     state = core.state
     tokens = Counter(task.token for task in state.tasks.values() if task.token)
     assert all(count == 1 for count in tokens.values()), "a token is valid for two tasks"
@@ -34,6 +34,9 @@ def _check_tasks(core: Core) -> None:
             assert task.lane.ready.get(task.key) is task, "a queued task waits nowhere"
             assert task.worker is None
             assert task.token == 0
+            stored = store._tables.tasks[task.key]
+            spent = (stored.attempt, stored.crashes)
+            assert spent == (task.attempt, task.crashes), "a rebuilt core would count otherwise"
         else:
             assert task.status is TaskStatus.RUNNING
             assert task.key not in task.lane.ready, "a running task waits to run again"

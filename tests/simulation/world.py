@@ -96,6 +96,10 @@ class World:
         # What was ever seen recorded, by a push or in the store: it may never be otherwise.
         self.recorded: dict[str, Result] = {}
         self.starts: dict[str, int] = defaultdict(int)
+        # Which lease each run's value came from, and the leases that were declared lost: a crash
+        # or a late reconnect may bring back any other, but never one of these.
+        self.token_of: dict[bytes | None, int] = {}
+        self.lost_tokens: set[int] = set()
         self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
         self.called_back: dict[str, int] = defaultdict(int)
         self.boot()
@@ -123,7 +127,13 @@ class World:
         self.boot()
 
     async def turn(self) -> None:
+        tables = self.store._tables
+        crashes = {key: task.crashes for key, task in tables.tasks.items()}
+        tokens = {t.key: t.token for t in self.engine.core.state.tasks.values() if t.token}
         await self.engine.turn(self)
+        for key, task in self.store._tables.tasks.items():
+            if task.crashes > crashes.get(key, 0):
+                self.lost_tokens.add(tokens[key])
         if not self.store.in_transaction:
             check(self.engine.core, self.store)
             self._check_recorded(self.store.find_results(list(self.store._tables.results)))
@@ -131,6 +141,8 @@ class World:
     def _check_recorded(self, results: dict[str, Result]) -> None:
         for task_id, result in results.items():
             assert result.status.is_terminal
+            made_by = result.result if result.result is not None else (result.error or "").encode()
+            assert self.token_of.get(made_by) not in self.lost_tokens, "a lost lease reported"
             assert self.recorded.setdefault(task_id, result) == result, "a result has changed"
 
     # -- what the engine calls
@@ -338,7 +350,9 @@ class World:
             # Each run makes another value, so that a second record would be noticed.
             run = self.starts[lease.task_id]
             value = f'"{lease.task_id}/{run}"'.encode()
+            error = f"ValueError: {lease.task_id}/{run}"
             succeeded = self.random.random() < 0.8
+            self.token_of[value if succeeded else error.encode()] = lease.token
             outcomes.append(
                 Outcome(
                     lease.task_id,
@@ -347,7 +361,7 @@ class World:
                     self.now,
                     1_700_000_000.0 + self.now,
                     value if succeeded else None,
-                    None if succeeded else f"ValueError: {run}",
+                    None if succeeded else error,
                 )
             )
         subworker.last_sequence += 1
