@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 
 from cli_site import TASKS, gone, held_by, is_alive, says, serve
 
@@ -142,6 +143,41 @@ async def test_an_orphan_stops_at_a_signal(site):
     pid = await held_by(site, "a")
     control_plane.kill()
     os.kill(pid, signal.SIGTERM)
+    await gone(pid)
+
+
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+runpy.run_module("fastqueue", run_name="__main__", alter_sys=True)
+"""
+
+
+async def test_a_control_plane_whose_store_fails_exits_1_and_leaves_its_tasks_running(site):
+    site.write("tasks.py", TASKS)
+    control_plane = site.run(
+        "control-plane",
+        *(sys.executable, "-c", LIMITED, "control-plane", "--task-modules=tasks"),
+        *("--base-address", site.base_address),
+    )
+    await control_plane.says("control plane ready")
+    client = await site.client(timeout=60)
+    task_id = await client.delay("hold", "a")
+    pid = await held_by(site, "a")
+    # No file may grow beyond 2 MB: to SQLite that is an I/O error, not a full disk.
+    submitting = asyncio.create_task(
+        client.submit_batch([("nobodys", (n, "x" * 10_000)) for n in range(500)])
+    )
+    assert await control_plane.exit_code() == 1
+    assert control_plane.log.count("I/O error") == 1
+    assert "Traceback" not in control_plane.log
+    assert is_alive(pid)
+
+    site.touch("a.go")
+    await serve(site, "--processes=0")
+    async for result in client.as_completed([task_id]):
+        assert (result.status, result.result, result.attempt) == ("success", "a", 1)
+    assert len(await bounded(submitting)) == 500
     await gone(pid)
 
 

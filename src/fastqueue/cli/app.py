@@ -20,8 +20,15 @@ from fastqueue.tasks.models import TaskPriority
 
 __all__ = ["app", "main"]
 
-_EXIT_CODES = """Exit codes: 0 done; 1 the task failed, or a server failed while running; \
-2 wrong usage, configuration or task module; 3 no control plane answered; 130 Ctrl-C."""
+# The parser keeps the lines of a paragraph that begins with \b as they are.
+_EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the task failed, or a server failed while running
+  2    wrong usage, configuration or task module
+  3    no control plane answered
+  130  ended by Ctrl-C
+"""
 
 app = typer.Typer(
     name="fastqueue",
@@ -30,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the boxes cost more time than all the rest of `--help`
 )
 
 
@@ -151,7 +159,7 @@ def control_plane(
     gui_port: Annotated[int, typer.Option(help=_LATER)] = 8080,
     log_level: _LogLevel = LogLevel.INFO,
 ) -> None:
-    """Run the control plane: the queue, with local subworkers that run its tasks."""
+    """Run the control plane and local subworkers."""
     del no_gui, gui_host, gui_port
     with exiting():
         from fastqueue.cli.control_plane import run_control_plane
@@ -197,9 +205,8 @@ def subworker(
     grace: _Grace = None,
     allow_pickle: _AllowPickle = None,
     log_level: _LogLevel = LogLevel.INFO,
-    exit_with_parent: Annotated[bool, typer.Option("--exit-with-parent", hidden=True)] = False,
 ) -> None:
-    """Run tasks for a control plane, on this or another machine."""
+    """Run tasks for a control plane."""
     with exiting():
         from fastqueue.cli.subworker import run_subworker
 
@@ -214,7 +221,7 @@ def subworker(
                 "allow_pickle": allow_pickle,
             },
             processes=processes,
-            exit_with_parent=exit_with_parent,
+            exit_with_parent=False,
             log_level=log_level,
         )
     raise typer.Exit(code)
@@ -289,7 +296,10 @@ def status(
     discovery_address: _DiscoveryAddress = None,
     log_level: _LogLevel = LogLevel.WARNING,
 ) -> None:
-    """Show what is known of a task; whether it succeeded or not, that's no failure of this."""
+    """Show what is known of a task.
+
+    Exits with 0 for any known task, also for one that failed.
+    """
     with exiting():
         from fastqueue.cli.client_commands import run_status
 
@@ -307,7 +317,10 @@ def cancel(
     discovery_address: _DiscoveryAddress = None,
     log_level: _LogLevel = LogLevel.WARNING,
 ) -> None:
-    """Cancel a task that doesn't run yet; exit code 1 if it isn't cancelled."""
+    """Cancel a task that isn't running yet.
+
+    Exits with 1 if it isn't cancelled.
+    """
     with exiting():
         from fastqueue.cli.client_commands import run_cancel
 
@@ -324,7 +337,7 @@ def stats(
     discovery_address: _DiscoveryAddress = None,
     log_level: _LogLevel = LogLevel.WARNING,
 ) -> None:
-    """Show how much is queued and running, and which subworkers there are."""
+    """Show what is queued, running and connected."""
     with exiting():
         from fastqueue.cli.client_commands import run_stats
 
@@ -339,7 +352,10 @@ def list_(
     as_json: _Json = False,
     log_level: _LogLevel = LogLevel.WARNING,
 ) -> None:
-    """Show the tasks that some modules define; no control plane is needed."""
+    """Show the tasks that modules define.
+
+    No control plane is needed.
+    """
     with exiting():
         from fastqueue.cli.client_commands import run_list
 

@@ -5,6 +5,8 @@ The task modules are imported in the subworkers alone: user code stays out of th
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -96,11 +98,14 @@ async def _serve(
         await _until_over(settings, control_plane, supervisor, signals)
     except ConfigurationError:
         raise  # a subworker's; ours are raised by `start`
-    except Exception as error:  # noqa: BLE001 - the top of the service: it ends, as in a crash
-        _log_failure(error)
+    except Exception as error:  # the top of the service: it ends, as in a crash
+        if not isinstance(error, FastQueueError):
+            logger.exception("the control plane has failed")  # of the others `stop` tells
         # A control plane that is started again finds its subworkers' results still coming.
         supervisor.abandon()
-        await control_plane.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await control_plane.stop()
         flush()
         # Not the usual end, which would kill the subworkers as well.
         os._exit(FAILED)
@@ -110,13 +115,6 @@ async def _serve(
         await control_plane.stop()
     logger.info("stopped")
     return DONE
-
-
-def _log_failure(error: Exception) -> None:
-    if isinstance(error, FastQueueError):
-        logger.error("the control plane has failed: %s", error)
-    else:
-        logger.error("the control plane has failed", exc_info=error)
 
 
 async def _until_over(

@@ -229,7 +229,7 @@ class Supervisor:
             command.append(f"--control-plane-address={settings.control_plane_address}")
         command.append(f"--discovery-address={settings.discovery_address}")
         command += [f"--concurrency={settings.concurrency}", f"--grace={settings.grace_s!r}"]
-        command.append("--allow-pickle" if settings.allow_pickle else "--no-allow-pickle")
+        command.append(f"--allow-pickle={settings.allow_pickle}")
         return command
 
 

@@ -1,0 +1,38 @@
+"""Own the command line of a supervised subworker, which its supervisor alone writes.
+
+It is apart from that of people because it is on the way from a start to the first task, and from a
+crash to the next one: the parser for people takes longer to load than everything else a subworker
+needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from fastqueue.cli.exit_codes import exiting
+from fastqueue.cli.logs import LogLevel
+from fastqueue.cli.subworker import run_subworker
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run a subworker with the process's arguments until its supervisor ends it, and exit."""
+    with exiting():
+        arguments = vars(_parser().parse_args(sys.argv[2:]))
+        log_level = LogLevel(arguments.pop("log_level"))
+        del arguments["exit_with_parent"]
+        code = run_subworker(arguments, processes=1, exit_with_parent=True, log_level=log_level)
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fastqueue subworker", allow_abbrev=False)
+    parser.add_argument("--exit-with-parent", action="store_true")
+    parser.add_argument("--task-modules", action="append")
+    for name in ("worker-id", "control-plane-address", "discovery-address", "concurrency"):
+        parser.add_argument(f"--{name}")
+    for name in ("grace", "allow-pickle", "log-level"):
+        parser.add_argument(f"--{name}")
+    return parser
