@@ -343,15 +343,24 @@ class CuttingProxy:
         self.connections = 0
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.address = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        await self.open_the_door()
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
-        self.cut()
+        await self.close_the_door()
         if self._pumps:
             await asyncio.wait(self._pumps)
+
+    async def open_the_door(self):
+        """Let connections in, at first and after `close_the_door`."""
+        _, _, port = self.address.rpartition(":")
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", int(port or 0))
+        self.address = f"tcp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def close_the_door(self):
+        """Reset every connection, and refuse new ones."""
+        self._server.close()
+        self.cut()
 
     def hold_replies(self):
         """Let nothing from the control plane through."""

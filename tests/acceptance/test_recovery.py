@@ -134,9 +134,9 @@ async def test_a_control_plane_killed_again_and_again_under_load_loses_and_repea
         return {n for n, i in task_ids.items() if client.get_status(i) == "success"}
 
     for crash in range(3):
-        first = crash * 1_000
+        first, known = crash * 1_000, len(stored)
         submitting = [asyncio.ensure_future(submit(first + n)) for n in range(1_000)]
-        await eventually(lambda known=len(stored): len(have_results()) >= known + 100)
+        await eventually(lambda known=known: len(have_results()) >= known + 100)
         control_plane.kill()
         stored = have_results()
         control_plane = await project.control_plane()

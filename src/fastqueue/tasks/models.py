@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from datetime import datetime  # noqa: TC003 - whoever renders a TaskResult looks the type up here
+from typing import Any
 
 __all__ = ["Cancellation", "TaskPriority", "TaskResult", "TaskStatus"]
 
