@@ -113,6 +113,7 @@ async def _serve(
         # It goes on serving meanwhile, so that the last reports are stored.
         await supervisor.stop()
         await control_plane.stop()
+    await control_plane.wait()  # raises if it failed while it stopped
     logger.info("stopped")
     return DONE
 

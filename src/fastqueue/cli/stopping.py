@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from fastqueue.cli.exit_codes import FAILED, INTERRUPTED
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["StopSignals", "first_of"]
 
 logger = logging.getLogger(__name__)
+
+# One Ctrl-C may arrive twice: from the terminal, and from a program that passes it on.
+_ONE_PRESS_S = 0.3
 
 
 class StopSignals:
@@ -39,7 +43,7 @@ class StopSignals:
         self._loop = asyncio.get_running_loop()
         self._bound_s = bound_s
         self._before_exit = before_exit
-        self._is_stopping = False
+        self._stopping_since: float | None = None
         self._began = threading.Event()
         threading.Thread(target=self._guard, name="fastqueue-stop", daemon=True).start()
         signal.signal(signal.SIGTERM, self._on_signal)
@@ -47,11 +51,12 @@ class StopSignals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if not self._is_stopping:
-            self._is_stopping = True
+        now = time.monotonic()
+        if self._stopping_since is None:
+            self._stopping_since = now
             self._began.set()
             self._loop.call_soon_threadsafe(self.requested.set)
-        elif number == signal.SIGINT:
+        elif number == signal.SIGINT and now - self._stopping_since > _ONE_PRESS_S:
             self._before_exit()
             os._exit(INTERRUPTED)
 
