@@ -1,0 +1,139 @@
+# What a contributor runs: `make help` lists it. Needs Python 3.11 or later, make and git.
+# Everything lands in .venv of this folder; nothing here minds spaces in the folder's path.
+
+# The interpreter that .venv is made with; by default the first of these that is fit.
+PYTHON ?=
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+
+BIN := .venv/bin/python
+STAMP := .venv/.fastqueue-setup
+PYTEST := $(BIN) -m pytest -q
+STAGES := lint types layers unit simulation integration acceptance
+
+export PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup lint format types layers unit simulation integration acceptance test bench demo \
+	build clean
+
+help: ## Show this.
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+
+# -- set-up
+
+# What an up-to-date .venv was made for: this folder, these dependencies, this version.
+KEY = $$(pwd) $$(cat pyproject.toml src/fastqueue/_version.py | cksum)
+
+# A command of this name may exist and not run (a pyenv shim), be too old, or lack venv.
+FIT = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+setup: ## Make .venv with the project and its tools; does nothing if nothing has changed.
+	@if [ "$$(cat $(STAMP) 2>/dev/null)" = "$(KEY)" ] && $(BIN) -c '' 2>/dev/null; then exit 0; fi; \
+	set -e; rm -f $(STAMP); \
+	if ! $(BIN) -c '$(FIT)' 2>/dev/null; then \
+	    found=; \
+	    if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- $(PYTHONS); fi; \
+	    for candidate in "$$@"; do \
+	        if "$$candidate" -c '$(FIT)' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "make setup: none of these is a Python 3.11 or later with venv: $$*" >&2; \
+	        echo "Install one (on Debian and Ubuntu with python3-venv), or say which to use:" >&2; \
+	        echo "    make setup PYTHON=/path/to/python3.11" >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "making .venv with $$("$$found" --version)"; \
+	    "$$found" -m venv --clear .venv; \
+	fi; \
+	echo "installing the project and its tools into .venv"; \
+	$(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/null; \
+	$(BIN) -m uv --version >/dev/null 2>&1 || $(BIN) -m pip install --quiet uv || \
+	    echo "make setup: uv can't be had; installing with pip" >&2; \
+	if ! $(BIN) -m uv --version >/dev/null 2>&1 || \
+	    ! $(BIN) -m uv pip install --quiet --python $(BIN) --editable . --group dev; then \
+	    $(BIN) -m pip install --quiet --upgrade 'pip>=25.1'; \
+	    $(BIN) -m pip install --quiet --editable . --group dev; \
+	fi; \
+	echo "$(KEY)" > $(STAMP)
+
+# -- checks, in the order in which `make test` runs them
+
+lint: setup ## Check style and formatting.
+	$(BIN) -m ruff check
+	$(BIN) -m ruff format --check
+
+format: setup ## Correct what of style and formatting can be corrected.
+	$(BIN) -m ruff check --fix
+	$(BIN) -m ruff format
+
+types: setup ## Check types.
+	$(BIN) -m mypy
+
+layers: setup ## Check that a layer imports only downward.
+	$(BIN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+unit: setup ## Test the parts.
+	$(PYTEST) tests/unit
+
+simulation: setup ## Play seeded histories of faults; SEED=n plays one again.
+	$(PYTEST) tests/simulation
+
+integration: setup ## Test client, control plane and subworkers together, on one event loop.
+	$(PYTEST) tests/integration
+
+acceptance: setup ## Test what users were promised, over real processes.
+	$(PYTEST) tests/acceptance
+
+test: setup ## Run all of these; stop at the first that fails.
+	@summary=; code=0; \
+	for stage in $(STAGES); do \
+	    echo "== $$stage"; \
+	    begun=$$(date +%s); \
+	    $(MAKE) --no-print-directory $$stage || code=$$?; \
+	    took=$$(($$(date +%s) - begun)); \
+	    if [ $$code -eq 0 ]; then verdict=passed; else verdict=FAILED; fi; \
+	    summary="$$summary$$(printf '%-12s %s %4d s' $$stage $$verdict $$took)\n"; \
+	    if [ $$code -ne 0 ]; then break; fi; \
+	done; \
+	printf "\n$$summary"; \
+	exit $$code
+
+# -- the rest
+
+bench: setup ## Measure the smoke figures.
+	$(BIN) -m benchmarks.bench
+
+demo: setup ## Run real tasks, kill the control plane half-way, and check that nothing is lost.
+	@$(BIN) -m examples.demo
+
+build: setup ## Make the wheel and the sdist in dist/, and check what is in the wheel.
+	@rm -rf dist
+	@if $(BIN) -m uv --version >/dev/null 2>&1; then \
+	    $(BIN) -m uv build --quiet --python $(BIN) --out-dir dist; \
+	else \
+	    $(BIN) -m pip install --quiet build && $(BIN) -m build --outdir dist; \
+	fi
+	@$(BIN) -c "$$CHECK_WHEEL"
+
+clean: ## Remove caches and dist/; leave .venv.
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define CHECK_WHEEL
+import pathlib, sys, zipfile
+[wheel] = pathlib.Path("dist").glob("*.whl")
+[sdist] = pathlib.Path("dist").glob("*.tar.gz")
+inside = set(zipfile.ZipFile(wheel).namelist())
+source = pathlib.Path("src")
+wanted = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()}
+wanted = {name for name in wanted if name.endswith((".py", ".sql", "/py.typed"))}
+for kind in (".sql", "/py.typed"):
+    if not any(name.endswith(kind) for name in wanted):
+        sys.exit(f"there is no {kind} file in src")
+if missing := sorted(wanted - inside):
+    sys.exit(f"{wheel} lacks {', '.join(missing)}")
+print(f"{wheel} ({len(inside)} files, none missing)\n{sdist}")
+endef
+export CHECK_WHEEL

@@ -1,0 +1,1 @@
+"""Own the demonstration: `make demo`, or `python -m examples.demo`."""
