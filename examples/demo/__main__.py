@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -260,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = make_console()
     # What the authors of the files are warned of isn't ours to show.
     warnings.simplefilter("ignore")
+    # The client warns while no control plane is there; here that is part of the show.
+    logging.getLogger("fastqueue").setLevel(logging.ERROR)
     began = time.monotonic()
     there = source_files(options.folder.resolve())
     if not there:

@@ -1,8 +1,9 @@
 """Own the demo's processes: a control plane with two local subworkers, started, killed, ended.
 
 Everything goes through the command line, as a user would do it. The control plane is killed by its
-process id. Its subworkers then finish what they run and end by themselves; `close` waits for that,
-and kills what is still there, so that the demo leaves nothing behind however it ends.
+process id. Its subworkers then finish what they run, deliver it to the next control plane and end
+by themselves. `close` waits for that if there is one, and kills what is still there: the demo leaves
+nothing behind however it ends.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SUBWORKERS = 2
 
 _START_S = 30.0
+_ASK_S = 1.0
 _GRACE_S = 5.0
 _END_S = 20.0
 _POLL_S = 0.02
@@ -116,8 +118,10 @@ class System:
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise NotStarted(f"the control plane has ended: {self.log_end()}")
-            with suppress(ControlPlaneUnavailable):
-                stats = await client.inspect()
+            # Not for long: meanwhile the process may end.
+            with suppress(ControlPlaneUnavailable, TimeoutError):
+                async with asyncio.timeout(_ASK_S):
+                    stats = await client.inspect()
                 connected = sum(one["connected"] for one in stats["subworkers"])
                 if stats["epoch"] > after_epoch and connected >= SUBWORKERS:
                     return int(stats["epoch"])
@@ -148,7 +152,7 @@ class System:
             if process is not None and process.poll() is None:
                 process.terminate()
                 _until(lambda: process.poll() is not None)
-            _until(lambda: not self.subworker_pids())
+                _until(lambda: not self.subworker_pids())
         finally:
             self.kill()
             late = self.subworker_pids()
