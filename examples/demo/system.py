@@ -2,8 +2,8 @@
 
 Everything goes through the command line, as a user would do it. The control plane is killed by its
 process id. Its subworkers then finish what they run, deliver it to the next control plane and end
-by themselves. `close` waits for that if there is one, and kills what is still there: the demo leaves
-nothing behind however it ends.
+by themselves. `close` waits for that if there is one, and kills what is still there: the demo
+leaves nothing behind however it ends.
 """
 
 from __future__ import annotations
