@@ -41,7 +41,9 @@ class Subworker:
 
     def __init__(self, settings: SubworkerSettings, registry: TaskRegistry | None = None) -> None:
         self._settings = settings
-        self._registry = registry or load_task_modules(settings.task_modules)
+        if registry is None:
+            registry = load_task_modules(settings.task_modules)
+        self._registry = registry
         if len(self._registry) == 0:
             raise ConfigurationError(
                 "there are no tasks to run: name the modules that define them with --task-modules"
