@@ -8,6 +8,7 @@ PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 BIN := .venv/bin/python
 STAMP := .venv/.fastqueue-setup
 PYTEST := $(BIN) -m pytest -q
+SOURCES := src tests benchmarks examples
 STAGES := lint types layers unit simulation integration acceptance
 
 export PYTHON
@@ -61,12 +62,12 @@ setup: ## Make .venv with the project and its tools; does nothing if nothing has
 # -- checks, in the order in which `make test` runs them
 
 lint: setup ## Check style and formatting.
-	$(BIN) -m ruff check
-	$(BIN) -m ruff format --check
+	$(BIN) -m ruff check $(SOURCES)
+	$(BIN) -m ruff format --check $(SOURCES)
 
 format: setup ## Correct what of style and formatting can be corrected.
-	$(BIN) -m ruff check --fix
-	$(BIN) -m ruff format
+	$(BIN) -m ruff check --fix $(SOURCES)
+	$(BIN) -m ruff format $(SOURCES)
 
 types: setup ## Check types.
 	$(BIN) -m mypy
