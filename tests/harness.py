@@ -329,6 +329,12 @@ class CuttingProxy:
 
     Args:
         target: the control plane's address.
+
+    Attributes:
+        address: where the client is to connect.
+        connections: how often it did.
+        cuts_submissions: whether to cut each connection instead of passing on what follows the
+            hello; `cuts` counts them.
     """
 
     def __init__(self, target):
@@ -341,6 +347,8 @@ class CuttingProxy:
         self._replies_pass.set()
         self.address = ""
         self.connections = 0
+        self.cuts_submissions = False
+        self.cuts = 0
 
     async def __aenter__(self):
         await self.open_the_door()
@@ -375,7 +383,6 @@ class CuttingProxy:
             writer.transport.abort()
 
     async def _accept(self, reader, writer):
-        self.connections += 1
         try:
             there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
@@ -383,8 +390,9 @@ class CuttingProxy:
             return
         writers = {writer, there_writer}
         self._writers |= writers
+        self.connections += 1  # now, not before: what is counted can be cut
         pumps = [
-            asyncio.create_task(self._pump(reader, there_writer)),
+            asyncio.create_task(self._pump_requests(reader, there_writer)),
             asyncio.create_task(self._pump(there_reader, writer, gate=self._replies_pass)),
         ]
         self._pumps |= set(pumps)
@@ -397,12 +405,22 @@ class CuttingProxy:
         self._pumps -= set(pumps)
         self._writers -= writers
 
-    @staticmethod
-    async def _pump(reader, writer, gate=None):
+    async def _pump_requests(self, reader, writer):
+        is_hello = True
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if gate is not None:
-                    await gate.wait()
+                if self.cuts_submissions and not is_hello:
+                    self.cuts += 1
+                    return
+                is_hello = False
+                writer.write(data)
+                await writer.drain()
+
+    @staticmethod
+    async def _pump(reader, writer, gate):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await gate.wait()
                 writer.write(data)
                 await writer.drain()
 

@@ -131,9 +131,10 @@ async def test_wrong_arguments_are_the_failure_of_that_task(cluster):
 
 
 async def test_a_timeout_names_the_task_which_goes_on_and_can_be_queried(cluster):
-    release = asyncio.Event()
+    release, runs = asyncio.Event(), []
 
     async def slow():
+        runs.append(1)
         await release.wait()
         return "done"
 
@@ -149,6 +150,7 @@ async def test_a_timeout_names_the_task_which_goes_on_and_can_be_queried(cluster
     release.set()
     await eventually(lambda: client.get_status(task_id) == "success")
     assert (await client.get_task_result(task_id)).result == "done"
+    assert runs == [1]
 
 
 async def test_a_batch_has_its_ids_in_order(cluster):
@@ -309,6 +311,48 @@ async def test_with_no_retries_a_cut_submission_is_the_callers_to_judge(cluster)
         with pytest.raises(ControlPlaneUnavailable, match="may or may not be stored"):
             await bounded(call)
     assert (await watcher.inspect())["queued"] == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_so_many_retries_are_one_try_and_so_many_more(cluster, retries):
+    await cluster.start()
+    async with CuttingProxy(cluster.address) as proxy:
+        client = await cluster.client(control_plane_address=proxy.address, retries=retries)
+        proxy.cuts_submissions = True
+        with pytest.raises(ControlPlaneUnavailable, match=f"all {retries} retries"):
+            await bounded(client.delay("add", 1, 2))
+        assert proxy.cuts == 1 + retries
+        proxy.cuts_submissions = False
+        await bounded(client.delay("add", 1, 2))
+        assert (await client.inspect())["queued"] == 1
+
+
+async def test_a_call_that_is_cancelled_costs_the_others_nothing_and_leaves_nothing_behind(cluster):
+    release = asyncio.Event()
+
+    async def hold(n):
+        await release.wait()
+        return n
+
+    await cluster.start(registry_of(hold))
+    client = await cluster.client()
+    calls = [asyncio.ensure_future(client.submit_task("hold", (n,))) for n in range(4)]
+    await asyncio.sleep(0)  # they are about to be sent, in one frame
+    calls[0].cancel()
+    await eventually(lambda: running_is(client, 4), "the tasks to run, the abandoned one too")
+    calls[1].cancel()
+    with pytest.raises(TimeoutError) as caught:
+        await asyncio.wait_for(client.submit_task("hold", (4,)), 0.05)
+    assert not isinstance(caught.value, TaskTimeout)
+    release.set()
+    results = await bounded(asyncio.gather(*calls, return_exceptions=True))
+    assert [isinstance(r, asyncio.CancelledError) for r in results] == [True, True, False, False]
+    assert [r.result for r in results[2:]] == [2, 3]
+    assert client._connection.results._waiters == {}
+
+
+async def running_is(client, count):
+    return (await client.inspect())["running"] == count
 
 
 async def test_pickled_arguments_need_the_consent_of_both_ends(cluster):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
@@ -9,14 +10,18 @@ import sqlite3
 
 import pytest
 
+from fastqueue import Client
 from fastqueue.errors import (
     ConfigurationError,
+    ControlPlaneUnavailable,
     StoreCorrupt,
     StoreError,
     StoreLocked,
     StoreTooNew,
 )
-from harness import Cluster, free_address, free_port, registry_of
+from fastqueue.protocol import messages as msg
+from fastqueue.protocol.framing import FrameDecoder, frame
+from harness import Cluster, bounded, free_address, free_port, registry_of
 
 
 async def add(x, y):
@@ -195,6 +200,44 @@ async def test_strangers_at_the_port_disturb_nobody(cluster, caplog):
     assert (await client.inspect())["clients"] == 1
     warnings = [r for r in caplog.records if r.name.startswith("fastqueue.control_plane.server")]
     assert 1 <= len([r for r in warnings if r.levelname == "WARNING"]) <= 4
+
+
+async def test_a_peer_of_another_version_is_told_which_ones_there_are(cluster, caplog):
+    await cluster.start(registry_of(add))
+    client = await cluster.client()
+    host, _, port = cluster.address.removeprefix("tcp://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    hello = msg.Hello(protocol=99, role=msg.ROLE_CLIENT, instance="x", version="99.0")
+    writer.write(frame(msg.encode(hello)))
+    (body,) = FrameDecoder(10_000).feed(await bounded(reader.read(10_000)))
+    refusal = msg.decode_greeting(body)
+    assert isinstance(refusal, msg.Refusal)
+    assert refusal.code == "protocol"
+    assert "99" in refusal.message
+    assert f"protocol {msg.PROTOCOL_VERSION}" in refusal.message
+    assert await bounded(reader.read()) == b""  # and the connection is ended
+    writer.close()
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
+async def test_a_client_that_is_refused_says_why_in_its_errors(caplog):
+    refusal = msg.Refusal(code="protocol", message="you speak another protocol")
+
+    async def refuse(reader, writer):
+        await reader.read(10_000)
+        writer.write(frame(msg.encode(refusal)))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Client(control_plane_address=f"tcp://127.0.0.1:{port}", timeout=0.2) as client:
+            with pytest.raises(ControlPlaneUnavailable, match="you speak another protocol"):
+                await client.delay("add", 1, 2)
+            with pytest.raises(ControlPlaneUnavailable, match="you speak another protocol"):
+                await client.get_task_result("an id")
+    told = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert len(told) == 1
 
 
 async def test_a_client_and_its_control_plane_may_be_at_a_unix_socket(cluster, tmp_path):
