@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import signal
 import threading
 from collections import Counter
 
 import pytest
 
+from fastqueue.errors import ControlPlaneUnavailable, ResultExpired
 from harness import CuttingProxy, bounded, eventually, registry_of
 
 
@@ -147,3 +150,43 @@ def run_subworker(cluster, registry, until):
         cluster.subworkers.remove(subworker)
 
     asyncio.run(main())
+
+
+async def test_whoever_waits_for_a_task_whose_store_was_lost_is_told_so(cluster, runs):
+    await cluster.start(runs.task_of("worker"), concurrency=1)
+    client, other = await cluster.client(), await cluster.client()
+    waiting = asyncio.ensure_future(client.submit_task("hold", (1,)))
+    await eventually(lambda: runs.started["worker"] == 1)
+    queued = await client.delay("hold", 2)
+    watching = asyncio.ensure_future(anext(other.as_completed([queued])))
+    await eventually(lambda: other._connection.results.unfinished())
+    await cluster.stop_control_plane()
+    shutil.rmtree(cluster.folder / "data")
+    await cluster.start_control_plane()
+    for lost in (waiting, watching):
+        with pytest.raises(ResultExpired):
+            await bounded(lost)
+    assert client.get_status(queued) is None
+    assert await client.get_task_result(queued) is None
+    # The subworker goes on with the new store, and what it still ran for the old one is refused.
+    runs.open("worker")
+    assert (await bounded(client.submit_task("hold", (3,)))).result == ["worker", 3]
+    assert (await client.inspect())["results"] == 1
+
+
+async def test_a_control_plane_that_hangs_is_not_waited_for_longer_than_the_timeout(site):
+    control_plane = await site.control_plane()
+    client = await site.client(timeout=0.3)
+    await client.delay("task", 1)
+    control_plane.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(ControlPlaneUnavailable, match=r"0\.3 s"):
+            await bounded(client.delay("task", 2))
+        with pytest.raises(ControlPlaneUnavailable, match=r"0\.3 s"):
+            await bounded(client.get_task_result("an id"))
+    finally:
+        control_plane.signal(signal.SIGCONT)
+    # Nobody was told that the second one is stored; it may be, once.
+    patient = await site.client()
+    await patient.delay("task", 3)
+    assert (await patient.inspect())["queued"] in (2, 3)
