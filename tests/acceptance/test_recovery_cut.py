@@ -11,7 +11,8 @@ from collections import Counter
 import pytest
 
 from fastqueue.errors import ControlPlaneUnavailable, ResultExpired
-from harness import CuttingProxy, bounded, eventually, registry_of
+from harness import bounded, eventually, registry_of
+from proxy import CuttingProxy
 
 
 class Runs:

@@ -21,7 +21,8 @@ from fastqueue.errors import (
     TaskTimeout,
 )
 from fastqueue.tasks.registry import default_registry
-from harness import CuttingProxy, bounded, eventually, registry_of
+from harness import bounded, eventually, registry_of
+from proxy import CuttingProxy
 
 
 async def add(x, y):
