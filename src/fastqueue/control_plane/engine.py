@@ -142,7 +142,7 @@ class Engine:
             await self.turn(peers)
         while self._inbox and not self.is_full:
             await self.turn(peers)
-        self.store.write(self._book.take_all())
+        self.store.write([*self._book.take_all(), ch.Stopped()])
         await self.store.commit()
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "NamesOffered",
     "ResultsAccessed",
     "ResultsEvicted",
+    "Stopped",
     "TasksAdded",
     "TasksFinished",
     "TombstonesRotated",
@@ -129,6 +130,11 @@ class CallbacksRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """The control plane stops in order: every lease there is is written."""
+
+
+@dataclass(frozen=True, slots=True)
 class NamesOffered:
     """Task names were offered by a subworker for the first time."""
 
@@ -149,6 +155,7 @@ Change = (
     | CallbacksAdded
     | CallbacksRemoved
     | NamesOffered
+    | Stopped
 )
 
 LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered)

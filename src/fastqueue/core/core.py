@@ -68,6 +68,7 @@ class Core:
             state.retention.next_expiry(),
             state.outbox.next_due(),
             min(state.refusals_due.values(), default=None),
+            state.leases_begin_at if state.leases_begin_at > state.last_tick else None,
         )
         return min((t for t in times if t is not None), default=None)
 
@@ -96,6 +97,7 @@ def _callbacks_sent(
 
 
 def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> None:
+    state.last_tick = now
     expire_workers(state, now, decision)
     state.evict(now, decision)
     if state.refusals_due:

@@ -204,9 +204,11 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
 def lease_ready(state: State, now: float, decision: Decision) -> None:
     """Lease ready tasks in strict priority order, first in first out within each priority."""
     batches: dict[Worker, tuple[list[Lease], list[int]]] = {}
+    may_lease = now >= state.leases_begin_at
     for lanes in state.lanes.active:
         if lanes:
-            _lease_rank(state, list(lanes.values()), batches)
+            if may_lease:
+                _lease_rank(state, list(lanes.values()), batches)
             for lane in list(lanes.values()):
                 _refill(state, lane, decision)
                 state.lanes.quieten(lane)

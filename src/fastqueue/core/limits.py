@@ -35,6 +35,9 @@ class CoreLimits:
             the lease itself take their share of it.
         adoption_grace_s: the same after a restart of the control plane, when every subworker has
             to find it again.
+        recovery_pause_s: how long nothing is leased after a crash of the control plane. A lease
+            made in its last moments isn't in the store; meanwhile the subworker that has it comes
+            back and is adopted, and the task isn't run a second time.
         unknown_name_grace_s: how long a task whose name nobody has ever offered waits for a
             subworker that offers it before it fails.
         callback_backoff_s: the wait after the first failed delivery to an address; doubled each
@@ -58,6 +61,7 @@ class CoreLimits:
     watched_max: int = 100_000
     session_grace_s: float = 1.0
     adoption_grace_s: float = 5.0
+    recovery_pause_s: float = 1.0
     unknown_name_grace_s: float = 2.0
     callback_backoff_s: float = 0.2
     callback_backoff_max_s: float = 30.0

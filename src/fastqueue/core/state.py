@@ -57,6 +57,7 @@ class Snapshot:
         next_callback: the number of the next callback.
         names: the task names ever offered.
         last_sequence: the last sequence number given to a task.
+        crashed: whether the epoch before this one ended otherwise than by `Stopped`.
     """
 
     epoch: int
@@ -69,6 +70,7 @@ class Snapshot:
     next_callback: int = 1
     names: Sequence[str] = ()
     last_sequence: int = 0
+    crashed: bool = False
 
 
 class Finished:
@@ -107,12 +109,15 @@ class State:
         self.watched: dict[int, int] = {}
         # Per lane with a name nobody has offered yet: when its tasks fail for that.
         self.refusals_due: dict[int, float] = {}
+        self.leases_begin_at = self.last_tick = now
         self._restore(snapshot, now)
 
     def _restore(self, snapshot: Snapshot, now: float) -> None:
         self.lanes.restore(Lane(*row) for row in snapshot.lanes)
         self.retention.restore(snapshot.results, snapshot.accesses, now)
         self.outbox.restore(snapshot.owed, snapshot.next_callback, now)
+        if snapshot.crashed and self.lanes.live:
+            self.leases_begin_at = now + self.limits.recovery_pause_s
         deadline = now + self.limits.adoption_grace_s
         for lane_id, stored in snapshot.leased:
             task = self.load(self.lanes.by_id[lane_id], stored)

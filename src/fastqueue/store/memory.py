@@ -40,6 +40,7 @@ class _Task:
 @dataclasses.dataclass(slots=True)
 class _Tables:
     epoch: int = 0
+    stopped: bool = False
     lanes: dict[int, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
     tasks: dict[int, _Task] = dataclasses.field(default_factory=dict)
     keys: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -52,9 +53,9 @@ class _Tables:
 
     def copy(self) -> _Tables:
         """Return a copy whose tables can change without changing these."""
-        return _Tables(
-            self.epoch,
-            *(dict(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "epoch"),
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(
+            self, **{name: dict(v) for name, v in values.items() if isinstance(v, dict)}
         )
 
 
@@ -114,7 +115,9 @@ class MemoryStore:
     def load(self, wall_now: float) -> Snapshot:
         """Begin a boot epoch and return what the core starts from."""
         tables = self._tables
+        crashed = tables.epoch > 0 and not tables.stopped
         tables.epoch += 1
+        tables.stopped = False
         live = dict.fromkeys(tables.lanes, 0)
         for key in tables.tasks:
             live[key >> SEQUENCE_BITS] += 1
@@ -134,6 +137,7 @@ class MemoryStore:
             next_callback=1 + max(tables.callbacks, default=0),
             names=list(tables.names),
             last_sequence=max((key & SEQUENCE_MASK for key in tables.tasks), default=0),
+            crashed=crashed,
         )
 
     def _owed(self) -> list[tuple[str, int]]:
@@ -254,6 +258,8 @@ class MemoryStore:
             case ch.CallbacksRemoved():
                 for number in change.numbers:
                     del t.callbacks[number]
+            case ch.Stopped():
+                t.stopped = True
             case ch.NamesOffered():
                 t.names.update(dict.fromkeys(change.names))
 

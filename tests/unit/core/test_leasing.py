@@ -184,6 +184,25 @@ def test_a_lease_that_was_declared_lost_is_never_adopted() -> None:
     assert list(only(decision, fx.RevokeLeases).task_ids) == ["a"]
 
 
+def test_after_a_crash_nothing_is_leased_until_subworkers_had_time_to_come_back() -> None:
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0)
+    lanes = [(1, "default", 2, "add", 1)]
+    core = make_core(snapshot=Snapshot(epoch=2, lanes=lanes, crashed=True))
+    connect_worker(core)
+    refill = only(tick(core), fx.Refill)
+    core.apply(cmd.Loaded(refill.lane_id, [stored], exhausted=True), 0.0)
+    assert not leases(tick(core, 0.9))
+    assert core.next_due() == 1.0
+    assert len(leases(tick(core, 1.0))) == 1
+
+
+def test_after_a_stop_in_order_or_with_nothing_to_run_there_is_no_pause() -> None:
+    core = make_core(snapshot=Snapshot(epoch=2, crashed=True))
+    connect_worker(core)
+    submit(core, new_task("a"))
+    assert len(leases(tick(core))) == 1
+
+
 def test_a_task_whose_subworker_stays_away_after_a_restart_is_leased_again() -> None:
     token = fencing_token(1, 7)
     stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, None, token, "gone")

@@ -130,6 +130,13 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
     assert snapshot.last_sequence == 3
 
 
+def test_a_restart_knows_whether_the_one_before_it_stopped_in_order(store: Store) -> None:
+    assert store.load(0.0).crashed
+    commit(store, ch.Stopped())
+    assert not store.load(0.0).crashed
+    assert store.load(0.0).crashed
+
+
 def test_leases_end_with_the_task_the_subworker_or_by_being_given_back(store: Store) -> None:
     commit(
         store,

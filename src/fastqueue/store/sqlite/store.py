@@ -78,6 +78,7 @@ class SqliteStore:
             ch.CallbacksAdded: self._add_callbacks,
             ch.CallbacksRemoved: self._remove_callbacks,
             ch.NamesOffered: self._add_names,
+            ch.Stopped: self._note_stopped,
         }
 
     # -- transactions
@@ -154,8 +155,10 @@ class SqliteStore:
 
     def _load(self, wall_now: float) -> Snapshot:
         epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
+        crashed = epoch > 1 and not self._scalar(sql.GET_META, ("stopped",))
         with self._connection:
             self._execute(sql.SET_META, ("epoch", epoch))
+            self._execute(sql.SET_META, ("stopped", 0))
             self._execute(sql.REMOVE_IDLE_LANES)
             self._execute(sql.REMOVE_ORPHANED_LEASES)
         self._generation = self._scalar(sql.GET_META, ("tombstone_generation",)) or 0
@@ -190,6 +193,7 @@ class SqliteStore:
             next_callback=1 + self._scalar(sql.LAST_CALLBACK),
             names=[name for (name,) in self._execute(sql.NAMES)],
             last_sequence=last_sequence,
+            crashed=crashed,
         )
 
     def _get_or_make_id(self) -> str:
@@ -355,6 +359,9 @@ class SqliteStore:
 
     def _remove_callbacks(self, change: ch.CallbacksRemoved) -> None:
         self._executemany(sql.REMOVE_CALLBACK, ((number,) for number in change.numbers))
+
+    def _note_stopped(self, _: ch.Stopped) -> None:
+        self._execute(sql.SET_META, ("stopped", 1))
 
     def _add_names(self, change: ch.NamesOffered) -> None:
         self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
