@@ -53,10 +53,12 @@ class _Tables:
 
     def copy(self) -> _Tables:
         """Return a copy whose tables can change without changing these."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return dataclasses.replace(
-            self, **{name: dict(v) for name, v in values.items() if isinstance(v, dict)}
-        )
+        copied = dataclasses.replace(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, dict):
+                setattr(copied, field.name, dict(value))
+        return copied
 
 
 class MemoryStore:
