@@ -82,7 +82,7 @@ def _check_results(core: Core, store: MemoryStore) -> None:
     assert state.young_tombstones == len(tables.young_tombstones)
     assert state.old_tombstones == len(tables.old_tombstones)
     assert state.outbox.owed == len(tables.callbacks)
-    assert state.retention.size_bytes == sum(r.size_bytes for _, r in tables.results.values())
+    assert state.retention.size_bytes == sum(r.size_bytes for _, _, r in tables.results.values())
 
 
 def _check_bounds(core: Core) -> None:

@@ -111,7 +111,7 @@ class World:
             self.store,
             LIMITS,
             clock=lambda: self.now,
-            wall=lambda: 1_700_000_000.0 + self.now,
+            wall=self.wall,
             full_retry_s=0,
         )
         self.deliveries.clear()
@@ -170,6 +170,18 @@ class World:
         self.deliveries.clear()
 
     def resume(self) -> None:
+        pass
+
+    def is_writable(self, session: int) -> bool | None:
+        if all(session != peer.session for peer in (*self.clients, *self.subworkers)):
+            return None
+        # Some peers are slow now and then.
+        return self.random.random() < 0.8
+
+    def hold_back(self, session: int) -> None:
+        pass
+
+    def read_again(self, session: int) -> None:
         pass
 
     def deliver(self, address: str, callbacks: list[NumberedCallback]) -> None:
@@ -236,6 +248,9 @@ class World:
         self.trace.append(action.__name__)
         action()
 
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self.now
+
     def put(self, command: cmd.Command) -> None:
         self.engine.put(command)
 
@@ -273,7 +288,7 @@ class World:
                 client.session,
                 self.last_request,
                 client.instance,
-                1_700_000_000.0 + self.now,
+                self.wall(),
                 tasks,
             )
         )
@@ -304,7 +319,7 @@ class World:
             )
         )
         for sequence, outcomes in peer.unacknowledged.items():
-            self.put(cmd.Report(peer.session, sequence, outcomes))
+            self.put(cmd.Report(peer.session, sequence, outcomes, self.wall()))
 
     def disconnect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
         self.put(cmd.SessionLost(peer.session))
@@ -331,7 +346,7 @@ class World:
             old = subworker.session
             self._connect(subworker)
             if self.random.random() < 0.5:
-                self.put(cmd.Report(old, 1, []))
+                self.put(cmd.Report(old, 1, [], self.wall()))
             self.put(cmd.SessionLost(old))
 
     def report(self) -> None:
@@ -359,16 +374,16 @@ class World:
                     lease.token,
                     succeeded,
                     self.now,
-                    1_700_000_000.0 + self.now,
+                    self.wall(),
                     value if succeeded else None,
                     None if succeeded else error,
                 )
             )
         subworker.last_sequence += 1
         subworker.unacknowledged[subworker.last_sequence] = outcomes
-        self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes))
+        self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes, self.wall()))
         if self.random.random() < 0.1:
-            self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes))
+            self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes, self.wall()))
 
     def report_stale(self) -> None:
         """Report what nobody leased: a token of the past, of another task, of nothing."""
@@ -377,7 +392,7 @@ class World:
         if subworker is not None:
             token = self.random.randint(0, 1 << 45)
             outcome = Outcome(self.random.choice(ids), token, True, 0.0, 0.0, b'"stale"')
-            self.put(cmd.Report(subworker.session, 0, [outcome]))
+            self.put(cmd.Report(subworker.session, 0, [outcome], self.wall()))
 
     def give_back(self) -> None:
         subworker = self._subworker()
@@ -402,7 +417,7 @@ class World:
     def cancel(self) -> None:
         client = self._connected(self.clients)
         if client is not None:
-            at = 1_700_000_000.0 + self.now
+            at = self.wall()
             self.put(cmd.Cancel(client.session, 0, self._some_ids(), at))
 
     def query(self) -> None:

@@ -58,7 +58,6 @@ class ClientConnection:
         self.requests = Requests(timeout_s=settings.timeout_s, where=self._where)
         self.connected = asyncio.Event()
         self.payload_bytes_max: int | None = None
-        self._refused = ""
         self._watching: set[asyncio.Task[None]] = set()
 
     def _where(self) -> str:
@@ -91,7 +90,6 @@ class ClientConnection:
         """Say again what wasn't acknowledged, and ask for what was missed."""
         logger.debug("connected to control plane %s", welcome.control_plane_id)
         self.payload_bytes_max = welcome.payload_bytes_max
-        self._refused = ""
         self.submissions.on_connected(connection)
         self.requests.on_connected(connection)
         unfinished = self.results.unfinished()
@@ -117,13 +115,15 @@ class ClientConnection:
         for body in bodies:
             try:
                 message = _decode(body)
-            except msgspec.DecodeError as error:
+            except msg.DECODE_ERRORS as error:
                 raise ProtocolError(
                     f"the control plane sent what makes no sense: {error}"
                 ) from error
             match message:
                 case msg.Push():
                     self.results.push(message.results)
+                case msg.Expired():
+                    self.results.give_up(message.task_ids)
                 case msg.Submitted():
                     self.submissions.on_submitted(message)
                 case _:
@@ -136,11 +136,13 @@ class ClientConnection:
         self.submissions.on_disconnected()
         self.requests.on_disconnected()
 
+    def on_writable(self) -> None:
+        """Do nothing: what is unacknowledged is bounded by a window of its own."""
+
     def on_refused(self, why: str) -> None:
-        """Say once why the control plane won't have us; errors repeat it."""
-        if why != self._refused:
-            logger.error("%s", why)
-        self._refused = self.submissions.refusal = self.requests.refusal = why
+        """Say why the control plane won't have us; errors repeat it."""
+        logger.error("%s", why)
+        self.submissions.refusal = self.requests.refusal = why
 
 
 def _watch(request: int, task_ids: list[str]) -> msg.Watch:

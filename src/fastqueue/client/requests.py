@@ -42,6 +42,7 @@ class Requests:
         self._connection: Connection | None = None
         self._last_request = 0
         self._unanswered: dict[int, tuple[bytes, asyncio.Future[Any]]] = {}
+        self._parts: dict[int, list[Result | None]] = {}
         self._queries: list[tuple[str, asyncio.Future[Result | None]]] = []
         self._query_tasks: set[asyncio.Task[None]] = set()
         self.refusal = ""
@@ -73,6 +74,7 @@ class Requests:
             ) from None
         finally:
             self._unanswered.pop(request, None)
+            self._parts.pop(request, None)
 
     async def query(self, task_id: str) -> Result | None:
         """Return what the control plane knows of a task, or None.
@@ -96,13 +98,15 @@ class Requests:
     async def _query_many(self, queries: list[tuple[str, asyncio.Future[Result | None]]]) -> None:
         task_ids = [task_id for task_id, _ in queries]
         try:
-            answer: msg.Found = await self.ask(lambda request: msg.Query(request, task_ids))
+            answer: list[Result | None] = await self.ask(
+                lambda request: msg.Query(request, task_ids)
+            )
         except FastQueueError as error:
             for _, found in queries:
                 if not found.done():
                     found.set_exception(error)
             return
-        for (_, found), result in zip(queries, answer.results, strict=True):
+        for (_, found), result in zip(queries, answer, strict=True):
             if not found.done():
                 found.set_result(result)
 
@@ -119,13 +123,20 @@ class Requests:
     def on_disconnected(self) -> None:
         """Keep requests for the next connection."""
         self._connection = None
+        self._parts.clear()
 
     def on_answer(self, message: Any) -> None:
         """Hand an answer to its caller."""
         entry = self._unanswered.get(message.request)
         if entry is None or entry[1].done():
             return
-        if isinstance(message, msg.Failed):
+        if isinstance(message, msg.Found):
+            # A large answer comes in parts.
+            parts = self._parts.setdefault(message.request, [])
+            parts += message.results
+            if message.is_last:
+                entry[1].set_result(self._parts.pop(message.request))
+        elif isinstance(message, msg.Failed):
             entry[1].set_exception(_failure(message))
         else:
             entry[1].set_result(message)

@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 DISCOVERY_ADDRESS = "tcp://127.0.0.1:5550"
+# Payloads are held in memory, several at a time, and sent in one piece.
+PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
 BASE_ADDRESS = "tcp://127.0.0.1:5555"
 
 _ENVIRONMENT_PREFIX = "FASTQUEUE_"
@@ -142,7 +144,8 @@ class ControlPlaneSettings(_Settings):
         default=3600.0, metadata=_checked_by(values.seconds(zero_allowed=False))
     )
     payload_bytes_max: int = field(
-        default=16 * 1024 * 1024, metadata=_checked_by(values.integer(1))
+        default=16 * 1024 * 1024,
+        metadata=_checked_by(values.integer(1, maximum=PAYLOAD_BYTES_MAX)),
     )
     callback_allow: tuple[IPv4Network | IPv6Network, ...] = field(
         default_factory=values.loopback_networks, metadata=_checked_by(values.networks)

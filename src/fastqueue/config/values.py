@@ -23,8 +23,8 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 WORKER_ID_LENGTH_MAX = 200
 
 
-def integer(minimum: int) -> Callable[[object, str], int]:
-    """Take a whole number, not less than `minimum`."""
+def integer(minimum: int, maximum: int | None = None) -> Callable[[object, str], int]:
+    """Take a whole number from `minimum` to `maximum`, if there is one."""
 
     def parse(value: object, setting: str) -> int:
         number: int | None = None
@@ -35,10 +35,9 @@ def integer(minimum: int) -> Callable[[object, str], int]:
                 number = int(value)
             except ValueError:
                 number = None
-        if number is None or number < minimum:
-            raise ConfigurationError(
-                f"{setting} is {value!r}: it must be a whole number, {minimum} or more"
-            )
+        if number is None or number < minimum or (maximum is not None and number > maximum):
+            bounds = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
+            raise ConfigurationError(f"{setting} is {value!r}: it must be a whole number, {bounds}")
         return number
 
     return parse

@@ -123,6 +123,9 @@ class _Peers:
     def __init__(self, server: Server, callbacks: CallbackService) -> None:
         self.send = server.send
         self.close = server.close
+        self.is_writable = server.is_writable
+        self.hold_back = server.hold_back
+        self.read_again = server.read_again
         self.resume = server.resume
         self._server = server
         self._callbacks = callbacks

@@ -78,7 +78,7 @@ class CallbackService:
         if count < len(callbacks):
             oldest = self._engine.wall() - self._give_up_s
             for owed in callbacks[count:]:
-                if (owed.callback.completed_at or 0.0) < oldest:
+                if owed.owed_at < oldest:
                     given_up.append(owed.number)
                     logger.error(
                         "gave up the callback of task %s: nobody listened at %s for %g s",

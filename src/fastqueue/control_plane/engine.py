@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from fastqueue.control_plane.answers import StoredAnswers
 from fastqueue.control_plane.lease_book import LeaseBook
 from fastqueue.control_plane.outlet import release
 from fastqueue.control_plane.payload_cache import PayloadCache
@@ -45,6 +46,7 @@ _TURN_COMMANDS_MAX = 512
 _TURN_TASKS_MAX = 2_048
 # Commands that may wait before the server stops reading from its peers.
 _INBOX_HIGH = 2_048
+_INBOX_HIGH_BYTES = 32 * 1024**2
 _LAZY_DELAY_S = 0.05
 _PAYLOAD_CACHE_BYTES_MAX = 16 * 1024**2
 
@@ -61,8 +63,17 @@ class Peers(Protocol):
     def close_all(self, reason: str) -> None:
         """End every session and every delivery; nothing of them may reach the engine later."""
 
+    def is_writable(self, session: int) -> bool | None:
+        """Say whether a session keeps up with what it is sent; None if it has ended."""
+
+    def hold_back(self, session: int) -> None:
+        """Read nothing from a session until `read_again`."""
+
+    def read_again(self, session: int) -> None:
+        """Read again from a session."""
+
     def resume(self) -> None:
-        """Read again from the peers that were held back."""
+        """Read again from the peers that were held back because the engine was behind."""
 
     def deliver(self, address: str, callbacks: list[NumberedCallback]) -> None:
         """Deliver callbacks, and tell the engine what came of it by `CallbacksSent`."""
@@ -94,7 +105,9 @@ class Engine:
         self._clock = clock
         self._wall = wall
         self._full_retry_s = full_retry_s
-        self._inbox: deque[cmd.Command] = deque()
+        # Each command with the bytes of the frame that it came in.
+        self._inbox: deque[tuple[cmd.Command, int]] = deque()
+        self._inbox_bytes = 0
         self._wake = asyncio.Event()
         self._stopping = False
         self.is_full = False
@@ -107,23 +120,29 @@ class Engine:
         self._book = LeaseBook(_LAZY_DELAY_S)
         self.payloads.clear()
         self._greatest_id = self.store.greatest_id()
+        self.answers = StoredAnswers(self.store, self.core)
 
     # -- what the server and the callback service call
 
-    def put(self, command: cmd.Command) -> None:
-        """Take a command into the next turn."""
-        self._inbox.append(command)
+    def put(self, command: cmd.Command, size_bytes: int = 0) -> None:
+        """Take a command, which came in a frame of `size_bytes`, into the next turn."""
+        self._inbox.append((command, size_bytes))
+        self._inbox_bytes += size_bytes
         self._wake.set()
 
     def put_first(self, command: cmd.Command) -> None:
         """Take a command into the next turn before all others."""
-        self._inbox.appendleft(command)
+        self._inbox.appendleft((command, 0))
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Take a turn: a peer that is owed something can take it now."""
         self._wake.set()
 
     @property
     def is_behind(self) -> bool:
         """Say whether so much waits that peers are to be held back."""
-        return len(self._inbox) > _INBOX_HIGH
+        return len(self._inbox) > _INBOX_HIGH or self._inbox_bytes > _INBOX_HIGH_BYTES
 
     def wall(self) -> float:
         """Return the wall clock's time, in seconds since the Unix epoch."""
@@ -183,6 +202,8 @@ class Engine:
             await self._recover(peers, error)
             return
         release(self, peers, effects)
+        if self.answers.serve(peers):
+            self._wake.set()
         if not self.is_behind:
             peers.resume()
 
@@ -190,7 +211,8 @@ class Engine:
         inbox, tasks = self._inbox, 0
         taken: list[cmd.Command] = []
         while inbox and len(taken) < _TURN_COMMANDS_MAX and tasks < _TURN_TASKS_MAX:
-            command = inbox.popleft()
+            command, size_bytes = inbox.popleft()
+            self._inbox_bytes -= size_bytes
             taken.append(command)
             if isinstance(command, cmd.Submit):
                 tasks += len(command.tasks)
@@ -232,7 +254,8 @@ class Engine:
                     if new.task_id <= greatest and not holds(new.task_id)
                 ]
                 if doubtful:
-                    return replace(command, seen=self.store.find_known(doubtful))
+                    seen = self.store.find_known(doubtful)
+                    return replace(command, seen=seen, evicted=self.store.find_evicted(seen))
             case cmd.Cancel() | cmd.Watch():
                 unheld = [task_id for task_id in command.task_ids if not holds(task_id)]
                 if unheld:
@@ -256,6 +279,7 @@ class Engine:
             await asyncio.sleep(self._full_retry_s)
             try:
                 self._inbox.clear()
+                self._inbox_bytes = 0
                 self._begin()
             except StoreFull:
                 continue

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from fastqueue.core import effects as fx
 from fastqueue.core.commands import Loaded
-from fastqueue.core.lanes import SEQUENCE_BITS
-from fastqueue.core.records import Result
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
-from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fastqueue.control_plane.engine import Engine, Peers
     from fastqueue.core.effects import Effect
-    from fastqueue.core.records import Lease
+    from fastqueue.core.records import Lease, Result
 
 __all__ = ["release"]
 
@@ -32,7 +29,10 @@ _Item = TypeVar("_Item")
 # a frame, and the peer can begin before all of it is there.
 _FRAME_BYTES_GOAL = 1024**2
 _FRAME_ITEMS_MAX = 1_000
-_CALLBACKS_AT_ONCE = 100
+_CALLBACKS_AT_ONCE = 500
+_CALLBACK_BYTES_GOAL = 1024**2
+# What one report's results may be to be pushed out of memory; more is read back as it is taken.
+_PUSH_BYTES_MAX = 4 * 1024**2
 
 
 def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
@@ -51,20 +51,25 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 bodies = outgoing.setdefault(effect.session, [])
                 bodies += _lease_frames(engine, effect)
             case fx.PushResults():
-                pushes.setdefault(effect.session, []).extend(effect.results)
+                _push(engine, peers, effect, pushes)
             case fx.AcknowledgeReport():
                 send(effect.session, msg.Reported(effect.sequence))
             case fx.PushStored():
-                found = engine.store.find_results(effect.task_ids)
-                pushes.setdefault(effect.session, []).extend(found.values())
+                engine.answers.push(effect.session, effect.task_ids)
+            case fx.TellExpired():
+                send(effect.session, msg.Expired(list(effect.task_ids)))
+            case fx.AnswerQuery():
+                engine.answers.answer(effect.session, effect.request, effect.task_ids, effect.live)
             case fx.RevokeLeases():
                 send(effect.session, msg.Revoked(list(effect.task_ids)))
-            case fx.AnswerQuery() | fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect():
+            case fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect():
                 send(effect.session, _answer(engine, effect))
             case fx.Refill():
                 _refill(engine, effect)
             case fx.DeliverCallbacks():
-                owed = engine.store.read_callbacks(effect.address, _CALLBACKS_AT_ONCE)
+                owed = engine.store.read_callbacks(
+                    effect.address, _CALLBACKS_AT_ONCE, _CALLBACK_BYTES_GOAL
+                )
                 peers.deliver(effect.address, owed)
             case fx.CloseSession():
                 peers.close(effect.session, effect.reason)
@@ -73,6 +78,21 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
         bodies += (encode(msg.Push(chunk)) for chunk in _chunks(results, _result_size))
     for session, bodies in outgoing.items():
         peers.send(session, bodies)
+
+
+def _push(
+    engine: Engine, peers: Peers, effect: fx.PushResults, pushes: dict[int, list[Result]]
+) -> None:
+    """Push results out of memory to a session that keeps up; owe them to any other."""
+    session = effect.session
+    if (
+        peers.is_writable(session)
+        and not engine.answers.owes(session)
+        and sum(map(_result_size, effect.results)) <= _PUSH_BYTES_MAX
+    ):
+        pushes.setdefault(session, []).extend(effect.results)
+    else:
+        engine.answers.push(session, [result.task_id for result in effect.results])
 
 
 def _lease_frames(engine: Engine, effect: fx.SendLeases) -> list[bytes]:
@@ -124,12 +144,8 @@ def _refill(engine: Engine, effect: fx.Refill) -> None:
     engine.put_first(Loaded(effect.lane_id, tasks, exhausted))
 
 
-def _answer(
-    engine: Engine, effect: fx.AnswerQuery | fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect
-) -> object:
+def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect) -> object:
     match effect:
-        case fx.AnswerQuery():
-            return _answer_query(engine, effect)
         case fx.AnswerCancel():
             return _answer_cancel(engine, effect)
         case fx.AnswerWatch():
@@ -147,27 +163,8 @@ def _answer(
             assert_never(effect)
 
 
-def _answer_query(engine: Engine, effect: fx.AnswerQuery) -> msg.Found:
-    live = effect.live
-    rest = [task_id for task_id in effect.task_ids if task_id not in live]
-    found: dict[str, Result] = {**live, **engine.store.find_results(rest)} if rest else dict(live)
-    rest = [task_id for task_id in rest if task_id not in found]
-    if rest:
-        lanes = engine.core.state.lanes.by_id
-        for task_id, task in engine.store.find_live(rest).items():
-            name = lanes[task.key >> SEQUENCE_BITS].name
-            found[task_id] = Result(task_id, TaskStatus.QUEUED, name, task.attempt, task.format)
-        for task_id in engine.store.find_evicted(rest):
-            logger.info("the result of task %s was asked for, but is evicted", task_id)
-    return msg.Found(effect.request, [found.get(task_id) for task_id in effect.task_ids])
-
-
 def _answer_cancel(engine: Engine, effect: fx.AnswerCancel) -> msg.Cancelled:
     rest = [task_id for task_id in effect.task_ids if task_id not in effect.answers]
-    recorded = engine.store.find_results(rest)
-    answers: list[tuple[bool, TaskStatus | None]] = []
-    for task_id in effect.task_ids:
-        result = recorded.get(task_id)
-        unheld = (False, result.status if result is not None else None)
-        answers.append(effect.answers.get(task_id, unheld))
+    recorded = engine.store.find_statuses(rest)
+    answers = [effect.answers.get(i, (False, recorded.get(i))) for i in effect.task_ids]
     return msg.Cancelled(effect.request, answers)

@@ -24,7 +24,7 @@ from fastqueue.core.records import Refused
 from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.link.connection import Connection
 from fastqueue.protocol import messages as msg
-from fastqueue.protocol.framing import FRAME_BYTES_MAX
+from fastqueue.protocol.framing import frame_bytes_max
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ _decode = msgspec.msgpack.Decoder(msg.ToControlPlane).decode
 class _Session:
     """Hold one peer's connection; it has a number once its hello is accepted."""
 
-    __slots__ = ("connection", "hello", "hello_timer", "is_ready", "number")
+    __slots__ = ("connection", "hello", "hello_timer", "is_behind", "is_ready", "number")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -56,6 +56,8 @@ class _Session:
         self.number = 0
         # A subworker's session is known to the core only once it said what it holds.
         self.is_ready = False
+        # It is owed so much that it isn't read from.
+        self.is_behind = False
 
     @property
     def who(self) -> str:
@@ -143,7 +145,7 @@ class Server:
             self._socket_path = None
 
     def _make_connection(self) -> Connection:
-        return Connection(self._on_frames, self._on_closed, self._on_opened)
+        return Connection(self._on_frames, self._on_closed, self._on_opened, self._on_writable)
 
     # -- what the engine calls
 
@@ -166,12 +168,32 @@ class Server:
             session.number = 0
             session.connection.abort(ProtocolError(reason))
 
+    def is_writable(self, session: int) -> bool | None:
+        """Say whether a session keeps up with what it is sent; None if it has ended."""
+        found = self._by_number.get(session)
+        return None if found is None else found.connection.is_writable
+
+    def hold_back(self, session: int) -> None:
+        """Read nothing from a session until `read_again`."""
+        found = self._by_number.get(session)
+        if found is not None and not found.is_behind:
+            found.is_behind = True
+            found.connection.pause_reading()
+
+    def read_again(self, session: int) -> None:
+        """Read again from a session."""
+        found = self._by_number.get(session)
+        if found is not None and found.is_behind:
+            found.is_behind = False
+            if found.connection not in self._held_back:
+                found.connection.resume_reading()
+
     def resume(self) -> None:
-        """Read again from the peers that were held back."""
-        if self._held_back:
-            for connection in self._held_back:
+        """Read again from the peers that were held back because the engine was behind."""
+        held_back, self._held_back = self._held_back, set()
+        for connection in held_back:
+            if not self._by_connection[connection].is_behind:
                 connection.resume_reading()
-            self._held_back.clear()
 
     # -- what connections call
 
@@ -200,6 +222,11 @@ class Server:
         if self._engine.is_behind:
             connection.pause_reading()
             self._held_back.add(connection)
+
+    def _on_writable(self, connection: Connection) -> None:
+        session = self._by_connection.get(connection)
+        if session is not None and session.number:
+            self._engine.wake()
 
     def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
         session = self._by_connection.pop(connection)
@@ -244,12 +271,13 @@ class Server:
         self._last_number += 1
         session.number = self._last_number
         self._by_number[session.number] = session
-        session.connection.decoder.frame_bytes_max = FRAME_BYTES_MAX
+        limit = frame_bytes_max(self._engine.limits.payload_bytes_max)
+        session.connection.decoder.frame_bytes_max = limit
         welcome = msg.Welcome(
             protocol=msg.PROTOCOL_VERSION,
             control_plane_id=self._control_plane_id,
             epoch=self._engine.epoch,
-            frame_bytes_max=FRAME_BYTES_MAX,
+            frame_bytes_max=limit,
             payload_bytes_max=self._engine.limits.payload_bytes_max,
         )
         session.connection.send(msg.encode(welcome))
@@ -263,7 +291,7 @@ class Server:
     def _receive(self, session: _Session, body: bytes) -> None:
         try:
             message = _decode(body)
-        except msgspec.DecodeError as error:
+        except msg.DECODE_ERRORS as error:
             raise ProtocolError(f"it sent what can't be understood: {error}") from error
         hello = session.hello
         is_client = hello is not None and hello.role == msg.ROLE_CLIENT
@@ -275,7 +303,7 @@ class Server:
         if command is None:
             kind = type(message).__name__
             raise ProtocolError(f"a {hello.role if hello else 'peer'} may not send {kind} now")
-        self._engine.put(command)
+        self._engine.put(command, len(body))
 
     def _client_command(self, session: _Session, message: msg.ToControlPlane) -> cmd.Command | None:
         number = session.number
@@ -323,7 +351,8 @@ class Server:
             return None
         match message:
             case msg.Report():
-                return cmd.Report(number, message.sequence, message.outcomes)
+                at = self._engine.wall()
+                return cmd.Report(number, message.sequence, message.outcomes, at)
             case msg.GiveBack():
                 return cmd.GiveBack(number, message.leases)
             case msg.Capacity():

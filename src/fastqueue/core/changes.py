@@ -93,6 +93,7 @@ class TasksFinished:
     keys: Sequence[int]
     results: Sequence[Result]
     accessed: int
+    recorded_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,11 @@ class TombstonesRotated:
 
 @dataclass(frozen=True, slots=True)
 class CallbacksAdded:
-    """Callbacks are owed, from the number `first` on."""
+    """Callbacks are owed, from the number `first` on, since `owed_at` (control plane's clock)."""
 
     first: int
     callbacks: Sequence[PendingCallback]
+    owed_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class StoredTask(Struct, frozen=True, gc=False):
     crashes: int
     format: int
     submitted_at: float
+    payload_bytes: int
     callback: Callback | None = None
     lease_token: int = 0
     lease_worker: str = ""
@@ -77,8 +78,9 @@ class SessionLost(Struct, frozen=True, gc=False):
 class Submit(Struct, frozen=True, gc=False):
     """A client submitted tasks.
 
-    `seen` are the ids among them that the store already knows in any state; `refused` are those
-    that the server turned down before they came here.
+    `seen` are the ids among them that the store already knows in any state, and `evicted` those
+    of them that only a tombstone is left of; `refused` are those that the server turned down before
+    they came here.
     """
 
     session: int
@@ -87,15 +89,21 @@ class Submit(Struct, frozen=True, gc=False):
     submitted_at: float
     tasks: Sequence[NewTask]
     seen: frozenset[str] = frozenset()
+    evicted: frozenset[str] = frozenset()
     refused: Sequence[Refused] = ()
 
 
 class Report(Struct, frozen=True, gc=False):
-    """A subworker reported outcomes; `sequence` is what it wants acknowledged."""
+    """A subworker reported outcomes; `sequence` is what it wants acknowledged.
+
+    `at` is the control plane's wall clock: what is kept for how long doesn't depend on the
+    subworker's.
+    """
 
     session: int
     sequence: int
     outcomes: Sequence[Outcome]
+    at: float
 
 
 class GiveBack(Struct, frozen=True, gc=False):

@@ -24,6 +24,7 @@ __all__ = [
     "Refill",
     "RevokeLeases",
     "SendLeases",
+    "TellExpired",
 ]
 
 
@@ -67,6 +68,14 @@ class PushResults:
 
     session: int
     results: Sequence[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class TellExpired:
+    """Tell a client that results it waits for can't be had any more."""
+
+    session: int
+    task_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +160,7 @@ Effect = (
     | RevokeLeases
     | PushResults
     | PushStored
+    | TellExpired
     | AnswerQuery
     | AnswerInspect
     | AnswerWatch

@@ -42,6 +42,7 @@ class Task:
         "format",
         "key",
         "lane",
+        "payload_bytes",
         "status",
         "task_id",
         "token",
@@ -56,6 +57,7 @@ class Task:
         client: str,
         format: int,  # noqa: A002 - the word of the vocabulary
         callback: Callback | None,
+        payload_bytes: int,
         attempt: int = 0,
         crashes: int = 0,
     ) -> None:
@@ -65,6 +67,7 @@ class Task:
         self.client = client
         self.format = format
         self.callback = callback
+        self.payload_bytes = payload_bytes
         self.attempt = attempt
         self.crashes = crashes
         self.status = TaskStatus.QUEUED

@@ -135,12 +135,12 @@ def give_back(state: State, command: GiveBack, now: float, decision: Decision) -
     worker = state.workers.by_session.get(command.session)
     if worker is None:
         return
-    tasks = []
+    tasks = {}
     for lease in command.leases:
         task = worker.tasks.get(lease.task_id)
         if task is not None and task.token == lease.token:
-            tasks.append(task)
-    _requeue(state, tasks, decision)
+            tasks[task.key] = task
+    _requeue(state, list(tasks.values()), decision)
 
 
 def _requeue(state: State, tasks: list[Task], decision: Decision) -> None:
@@ -160,7 +160,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
         # The same subworker connected anew meanwhile, and will report again there.
         return
     tasks, worker_id = state.tasks, worker.worker_id
-    finished = Finished()
+    finished = Finished(command.at)
     for outcome in command.outcomes:
         task = tasks.get(outcome.task_id)
         if task is None or task.token != outcome.token:

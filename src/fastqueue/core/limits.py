@@ -26,6 +26,8 @@ class CoreLimits:
             it, in two generations. A submission that is resent later than that runs again, so
             this must cover what is evicted in the longest time a client goes on resending.
         payload_bytes_max: size of one task's encoded arguments.
+        lease_bytes_max: payload bytes leased to one subworker at one time; a payload that is larger
+            by itself is leased alone.
         callbacks_max: callbacks waiting to be delivered.
         callback_addresses_max: distinct addresses they wait for.
         callback_deliveries_max: addresses to which callbacks are being sent at one time.
@@ -55,6 +57,7 @@ class CoreLimits:
     retained_ttl_s: float = 3600.0
     tombstones_max: int = 2_000_000
     payload_bytes_max: int = 16 * 1024**2
+    lease_bytes_max: int = 32 * 1024**2
     callbacks_max: int = 1_000_000
     callback_addresses_max: int = 100_000
     callback_deliveries_max: int = 64

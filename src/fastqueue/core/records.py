@@ -39,6 +39,9 @@ ShortText = Annotated[str, Meta(max_length=200)]
 Rank = Annotated[int, Meta(ge=0, le=3)]
 FormatCode = Annotated[int, Meta(ge=0, le=1)]
 
+# What a datetime can represent; also keeps out NaN and infinity.
+WallTime = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+
 LEASE_BITS = 40
 EPOCH_BITS = 22
 
@@ -104,8 +107,8 @@ class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     task_id: TaskId
     token: int
     succeeded: bool
-    started_at: float
-    completed_at: float
+    started_at: WallTime
+    completed_at: WallTime
     result: bytes | None = None
     error: str | None = None
     traceback: str | None = None

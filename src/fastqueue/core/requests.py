@@ -43,7 +43,7 @@ def disconnect_client(state: State, session: int) -> None:
 def cancel(state: State, command: Cancel, now: float, decision: Decision) -> None:
     """Cancel those tasks that are queued; say of the others what they are."""
     answers: dict[str, tuple[bool, TaskStatus]] = {}
-    finished = Finished()
+    finished = Finished(command.at)
     for task_id in dict.fromkeys(command.task_ids):
         task = state.tasks.get(task_id)
         if task is None:
@@ -57,7 +57,6 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
                 task,
                 TaskEvent.CANCELLED,
                 "Cancelled: it was cancelled before it started",
-                command.at,
                 now,
                 finished,
             )
@@ -75,7 +74,6 @@ def _end_unstarted(
     task: Task,
     event: TaskEvent,
     error: str,
-    at: float,
     now: float,
     finished: Finished,
 ) -> None:
@@ -86,7 +84,7 @@ def _end_unstarted(
         task.attempt,
         task.format,
         error=error,
-        completed_at=at,
+        completed_at=finished.at,
     )
     state.finish(task, result, None, now, finished)
 
@@ -143,10 +141,10 @@ def refuse_unknown_names(state: State, at: float, now: float, decision: Decision
         if not state.workers.connected:
             state.doubt_name(lane, now)
             continue
-        finished = Finished()
+        finished = Finished(at)
         error = _unknown_name_error(state, lane)
         for task in list(lane.ready.values()):
-            _end_unstarted(state, task, TaskEvent.REFUSED, error, at, now, finished)
+            _end_unstarted(state, task, TaskEvent.REFUSED, error, now, finished)
         state.conclude(finished, now, decision)
         if lane.live:
             # The rest of it is spilled; it is refused as it is read back.

@@ -74,11 +74,16 @@ class Snapshot:
 
 
 class Finished:
-    """Gather what becomes terminal in one command, to be one change and few effects."""
+    """Gather what becomes terminal in one command, to be one change and few effects.
 
-    __slots__ = ("callbacks", "first_callback", "keys", "pushes", "results")
+    Args:
+        at: the control plane's wall clock.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("at", "callbacks", "first_callback", "keys", "pushes", "results")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
         self.keys: list[int] = []
         self.results: list[Result] = []
         self.pushes: dict[int, list[Result]] = {}
@@ -94,7 +99,7 @@ class State:
         self.epoch = snapshot.epoch
         self.lanes = Lanes(limits)
         self.tasks: dict[str, Task] = {}
-        self.workers = Workers()
+        self.workers = Workers(limits.lease_bytes_max)
         self.clients: dict[str, int] = {}
         self.clients_by_session: dict[int, str] = {}
         self.retention = Retention(limits)
@@ -147,6 +152,7 @@ class State:
             stored.client,
             stored.format,
             stored.callback,
+            stored.payload_bytes,
             stored.attempt,
             stored.crashes,
         )
@@ -160,14 +166,14 @@ class State:
         task.token = token
         task.worker = worker
         task.attempt += 1
-        worker.tasks[task.task_id] = task
+        worker.add(task)
 
     def unassign(self, task: Task, event: TaskEvent) -> None:
         """End a lease that brought no outcome: its token is void, the task ready again."""
         task.status = next_status(task.status, event)
         task.token = 0
         if task.worker is not None:
-            del task.worker.tasks[task.task_id]
+            task.worker.remove(task)
             task.worker = None
 
     def finish(
@@ -176,7 +182,7 @@ class State:
         """Record the one result of a task; from here on it isn't live."""
         del self.tasks[task.task_id]
         if task.worker is not None:
-            del task.worker.tasks[task.task_id]
+            task.worker.remove(task)
         self.lanes.remove(task)
         into.keys.append(task.key)
         into.results.append(result)
@@ -222,9 +228,13 @@ class State:
         if not finished.keys:
             return
         first_place = self.retention.accesses - len(finished.keys) + 1
-        decision.changes.append(TasksFinished(finished.keys, finished.results, first_place))
+        decision.changes.append(
+            TasksFinished(finished.keys, finished.results, first_place, finished.at)
+        )
         if finished.callbacks:
-            decision.changes.append(CallbacksAdded(finished.first_callback, finished.callbacks))
+            decision.changes.append(
+                CallbacksAdded(finished.first_callback, finished.callbacks, finished.at)
+            )
         self.evict(now, decision)
         for session, results in finished.pushes.items():
             decision.effects.append(PushResults(session, results))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import LaneAdded, LanesRemoved, TasksAdded
-from fastqueue.core.effects import AcknowledgeSubmit, PushStored
+from fastqueue.core.effects import AcknowledgeSubmit, PushStored, TellExpired
 from fastqueue.core.lanes import Lane, Task
 from fastqueue.core.records import Refused
 
@@ -24,6 +24,7 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
     """Accept the tasks of a submission that are new, and acknowledge all that are stored."""
     seen = command.seen
     recorded: list[str] = []
+    expired: list[str] = []
     refused = list(command.refused)
     keys: list[int] = []
     accepted: list[NewTask] = []
@@ -35,6 +36,8 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
             recorded.append(task_id)
             continue
         if task_id in tasks or task_id in seen or task_id in spilled:
+            if task_id in command.evicted:
+                expired.append(task_id)
             continue
         lane = state.lanes.find(new.queue, new.rank, new.name) or _open_lane(state, new, decision)
         refusal = _refusal(state, new)
@@ -46,7 +49,9 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
         state.last_sequence += 1
         key = lane.base | state.last_sequence
         if state.lanes.admit(lane):
-            task = Task(task_id, key, lane, command.client, new.format, new.callback)
+            task = Task(
+                task_id, key, lane, command.client, new.format, new.callback, len(new.payload)
+            )
             tasks[task_id] = task
             lane.in_memory += 1
             state.lanes.put_last(task)
@@ -61,6 +66,8 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
     if recorded:
         # A resend whose acknowledgement was lost: the result was pushed into the void with it.
         decision.effects.append(PushStored(command.session, recorded))
+    if expired:
+        decision.effects.append(TellExpired(command.session, expired))
 
 
 def _open_lane(state: State, new: NewTask, decision: Decision) -> Lane | None:

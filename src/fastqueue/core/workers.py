@@ -20,21 +20,45 @@ class Worker:
     and keep what it runs.
     """
 
-    __slots__ = ("capacity", "deadline", "instance", "names", "session", "tasks", "worker_id")
+    __slots__ = (
+        "_lease_bytes_max",
+        "capacity",
+        "deadline",
+        "instance",
+        "leased_bytes",
+        "names",
+        "session",
+        "tasks",
+        "worker_id",
+    )
 
-    def __init__(self, instance: str, worker_id: str) -> None:
+    def __init__(self, instance: str, worker_id: str, lease_bytes_max: int) -> None:
         self.instance = instance
         self.worker_id = worker_id
         self.session = 0
         self.names: frozenset[str] = frozenset()
         self.capacity = 0
         self.tasks: dict[str, Task] = {}
+        self.leased_bytes = 0
+        self._lease_bytes_max = lease_bytes_max
         self.deadline = 0.0
 
     @property
     def free(self) -> int:
         """Return how many more leases it can hold now."""
-        return self.capacity - len(self.tasks) if self.session else 0
+        if not self.session or self.leased_bytes >= self._lease_bytes_max:
+            return 0
+        return self.capacity - len(self.tasks)
+
+    def add(self, task: Task) -> None:
+        """Hold a lease of the task."""
+        self.tasks[task.task_id] = task
+        self.leased_bytes += task.payload_bytes
+
+    def remove(self, task: Task) -> None:
+        """Hold a lease of the task no longer."""
+        del self.tasks[task.task_id]
+        self.leased_bytes -= task.payload_bytes
 
     @property
     def load(self) -> float:
@@ -71,7 +95,8 @@ class Crew:
 class Workers:
     """Hold all subworkers, by instance, by session and by the names they offer."""
 
-    def __init__(self) -> None:
+    def __init__(self, lease_bytes_max: int) -> None:
+        self._lease_bytes_max = lease_bytes_max
         self.by_instance: dict[str, Worker] = {}
         self.by_session: dict[int, Worker] = {}
         self._offers: dict[str, dict[str, Worker]] = {}
@@ -88,7 +113,7 @@ class Workers:
         """Return the subworker of this instance, new if it isn't known."""
         worker = self.by_instance.get(instance)
         if worker is None:
-            worker = self.by_instance[instance] = Worker(instance, worker_id)
+            worker = self.by_instance[instance] = Worker(instance, worker_id, self._lease_bytes_max)
         return worker
 
     def connect(self, worker: Worker, session: int, names: frozenset[str], capacity: int) -> None:

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-# What may wait to be written to one peer: past the high mark the owner is told to hold back, past
-# the bound the peer is cut off, so that one that never reads costs no more than this.
+# What may wait to be written to one peer: past the high mark the owner is told to hold back. What
+# is sent all the same (acknowledgements, leases) is bounded by other limits to less than a few of
+# the largest frames; a peer for which more waits doesn't read, and is cut off.
 _WRITE_HIGH_BYTES = 1024**2
-_WRITE_BYTES_MAX = 128 * 1024**2
+_WRITE_FRAMES_MAX = 4
 
 # A peer whose host vanished is noticed after about idle + interval * count seconds.
 _KEEPALIVE_IDLE_S = 5
 _KEEPALIVE_INTERVAL_S = 2
 _KEEPALIVE_COUNT = 4
+# Keepalive alone says nothing while sent data is unacknowledged; this bounds that as well.
+_UNACKNOWLEDGED_MS = 1000 * (_KEEPALIVE_IDLE_S + _KEEPALIVE_INTERVAL_S * _KEEPALIVE_COUNT)
 
 
 class Connection(asyncio.Protocol):
@@ -37,6 +40,7 @@ class Connection(asyncio.Protocol):
         on_frames: called with each batch of frame bodies, in order.
         on_closed: called once when the connection has ended, with the reason.
         on_opened: called once the stream is open.
+        on_writable: called when the peer has caught up after it hadn't.
     """
 
     def __init__(
@@ -44,10 +48,12 @@ class Connection(asyncio.Protocol):
         on_frames: Callable[[Connection, list[bytes]], None],
         on_closed: Callable[[Connection, Exception | None], None],
         on_opened: Callable[[Connection], None] | None = None,
+        on_writable: Callable[[Connection], None] | None = None,
     ) -> None:
         self._on_frames = on_frames
         self._on_closed = on_closed
         self._on_opened = on_opened
+        self._on_writable = on_writable
         # Until the hellos are exchanged a stranger can make us hold no more than this.
         self.decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
@@ -87,7 +93,8 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         transport.write(frame(bodies[0]) if len(bodies) == 1 else b"".join(map(frame, bodies)))
-        if transport.get_write_buffer_size() > _WRITE_BYTES_MAX:
+        bytes_max = _WRITE_FRAMES_MAX * self.decoder.frame_bytes_max
+        if transport.get_write_buffer_size() > bytes_max:
             self.abort(ProtocolError(f"{self.peer} doesn't read what is sent to it"))
 
     async def drain(self) -> None:
@@ -142,6 +149,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the peer has caught up."""
         self._writable.set()
+        if self._on_writable is not None:
+            self._on_writable(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the stream has ended."""
@@ -160,6 +169,7 @@ def _set_keepalive(sock: socket.socket | None) -> None:
         ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
         ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_S),
         ("TCP_KEEPCNT", _KEEPALIVE_COUNT),
+        ("TCP_USER_TIMEOUT", _UNACKNOWLEDGED_MS),
     ):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

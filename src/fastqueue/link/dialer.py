@@ -8,13 +8,14 @@ backoff to pass.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import random
 from typing import TYPE_CHECKING, Protocol
 
 from fastqueue._version import __version__
 from fastqueue.config import parse_address
-from fastqueue.errors import ProtocolError
+from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.link.connection import Connection
 from fastqueue.link.discovery import DiscoveryListener
 from fastqueue.protocol import messages as msg
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 5.0
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MAX_S = 1.0
+_UNSPECIFIED_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 # Another version may be installed there one day; until then asking often is of no use.
 _REFUSED_PAUSE_S = 5.0
 
@@ -58,8 +60,11 @@ class Link(Protocol):
     def on_disconnected(self, reason: Exception | None) -> None:
         """Note that it has ended; the dialer is trying again."""
 
+    def on_writable(self) -> None:
+        """Note that the control plane has caught up with what is sent, after it hadn't."""
+
     def on_refused(self, why: str) -> None:
-        """Note that the control plane won't have us as we are; the dialer asks again later."""
+        """Note why the control plane won't have us; the dialer asks again later."""
 
 
 class Dialer:
@@ -101,6 +106,10 @@ class Dialer:
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._welcome: msg.Welcome | None = None
+        self._attempt: asyncio.Task[tuple[Connection, msg.Welcome | msg.Refusal]] | None = None
+        self._attempted = ""
+        self._refusal = ""
+        self._nonsense = ""
         self._greeting: asyncio.Future[msg.Welcome | msg.Refusal] | None = None
 
     @property
@@ -146,34 +155,61 @@ class Dialer:
         while True:
             address = await self._next_address()
             self._announced.clear()
-            error: Exception | None
+            attempt = asyncio.create_task(self._connect(address))
+            self._attempt, self._attempted = attempt, address
             try:
-                connection, greeting = await self._connect(address)
-            except (OSError, ProtocolError, TimeoutError) as raised:
-                error = raised
-            else:
-                if isinstance(greeting, msg.Refusal):
-                    error = ProtocolError(greeting.message)
-                    if not greeting.retry:
-                        self._link.on_refused(f"{address} turned us down: {greeting.message}")
-                        await self._pause(_REFUSED_PAUSE_S)
-                        continue
-                else:
-                    failures, error = 0, None
-                    await self._use(connection, greeting)
-            if error is not None:
+                await asyncio.wait([attempt])
+            finally:
+                self._attempt = None
+                attempt.cancel()
+            if attempt.cancelled():
+                continue  # the control plane was announced elsewhere meanwhile
+            pause_s = 0.0
+            try:
+                connection, greeting = attempt.result()
+            except (OSError, ProtocolError, TimeoutError) as error:
                 logger.debug("no connection to %s: %s", address, error)
                 failures += 1
-            await self._pause(backoff_s(failures, _BACKOFF_FIRST_S, _BACKOFF_MAX_S))
+            else:
+                if isinstance(greeting, msg.Refusal):
+                    failures += 1
+                    pause_s = 0.0 if greeting.retry else _REFUSED_PAUSE_S
+                    self._note_refusal(f"{address} turned us down: {greeting.message}")
+                else:
+                    failures, self._refusal = 0, ""
+                    await self._use(connection, greeting)
+            await self._pause(pause_s or backoff_s(failures, _BACKOFF_FIRST_S, _BACKOFF_MAX_S))
+
+    def _note_refusal(self, why: str) -> None:
+        if why != self._refusal:
+            self._refusal = why
+            self._link.on_refused(why)
 
     async def _next_address(self) -> str:
         if self._listener is None:
             assert self._address is not None
             return self._address
-        while (current := self._listener.current()) is None:
+        while (address := self._announced_address(self._listener.current())) is None:
             self._announced.clear()
             await self._announced.wait()
-        return current.address
+        return address
+
+    def _announced_address(self, announcement: Announcement | None) -> str | None:
+        """Return where an announcement says to connect, or None if that can't be an address."""
+        if announcement is None:
+            return None
+        try:
+            address = parse_address(announcement.address, setting="the announced address")
+        except ConfigurationError as error:
+            if announcement.address != self._nonsense:
+                self._nonsense = announcement.address
+                logger.warning("ignored an announcement at %s: %s", self._discovery_address, error)
+            return None
+        if address.host in _UNSPECIFIED_HOSTS:
+            # It listens at every interface: the one where it is heard is one of them.
+            heard_at = parse_address(self._discovery_address, setting="discovery_address")
+            address = dataclasses.replace(address, host=heard_at.host)
+        return str(address)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -186,7 +222,7 @@ class Dialer:
         loop = asyncio.get_running_loop()
         parsed = parse_address(address, setting="control_plane_address")
         self._greeting = loop.create_future()
-        connection = Connection(self._on_frames, self._on_closed)
+        connection = Connection(self._on_frames, self._on_closed, on_writable=self._on_writable)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 if parsed.scheme == "ipc":
@@ -212,6 +248,8 @@ class Dialer:
 
     def _on_announcement(self, announcement: Announcement) -> None:
         self._announced.set()
+        if self._attempt is not None and self._announced_address(announcement) != self._attempted:
+            self._attempt.cancel()
         welcome, connection = self._welcome, self._connection
         if (
             welcome is not None
@@ -230,6 +268,10 @@ class Dialer:
             bodies = bodies[1:]
         if bodies and connection is self._connection:
             self._link.on_frames(bodies)
+
+    def _on_writable(self, connection: Connection) -> None:
+        if connection is self._connection:
+            self._link.on_writable()
 
     def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
         if self._greeting is not None and not self._greeting.done():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pattern"]
 
-RECV_BYTES_MAX = 16 * 1024 * 1024 + 64 * 1024
+RECV_BYTES_MAX = 64 * 1024 * 1024
 """The largest payload fastqueue allows, and room for what is around it."""
 
 

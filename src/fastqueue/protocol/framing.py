@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from fastqueue.errors import ProtocolError
 
-__all__ = ["FRAME_BYTES_MAX", "HELLO_BYTES_MAX", "FrameDecoder", "frame"]
+__all__ = ["HELLO_BYTES_MAX", "FrameDecoder", "frame", "frame_bytes_max"]
 
-# Twice the largest payload by default: one task and its wrapping always fit a frame.
-FRAME_BYTES_MAX = 32 * 1024**2
+_FRAME_BYTES_MIN = 32 * 1024**2
 HELLO_BYTES_MAX = 4 * 1024
 _HEADER_BYTES = 4
+
+
+def frame_bytes_max(payload_bytes_max: int) -> int:
+    """Return the limit of a frame where payloads and results have this one.
+
+    The largest thing that must fit in one piece is a pickled result with its JSON form for a
+    callback: two results, and a little for the rest.
+    """
+    return max(_FRAME_BYTES_MIN, 2 * payload_bytes_max + 1024**2)
 
 
 def frame(body: bytes) -> bytes:

@@ -28,12 +28,14 @@ from fastqueue.errors import ProtocolError
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
+    "DECODE_ERRORS",
     "PROTOCOL_VERSION",
     "ROLE_CLIENT",
     "ROLE_SUBWORKER",
     "Cancel",
     "Cancelled",
     "Capacity",
+    "Expired",
     "Failed",
     "Found",
     "GiveBack",
@@ -183,10 +185,14 @@ class Cancelled(Struct, array_like=True, tag=22, frozen=True, gc=False):
 
 
 class Found(Struct, array_like=True, tag=23, frozen=True, gc=False):
-    """Answer a `Query`, in the order of its ids; None is unknown or expired."""
+    """Answer a `Query`, in the order of its ids; None is unknown or expired.
+
+    A large answer comes in parts; only the last one says `is_last`.
+    """
 
     request: int
     results: list[Result | None]
+    is_last: bool = True
 
 
 class Watched(Struct, array_like=True, tag=24, frozen=True, gc=False):
@@ -218,6 +224,12 @@ class Push(Struct, array_like=True, tag=27, frozen=True, gc=False):
     results: list[Result]
 
 
+class Expired(Struct, array_like=True, tag=28, frozen=True, gc=False):
+    """Say that results the client waits for can't be had any more."""
+
+    task_ids: list[str]
+
+
 class Leases(Struct, array_like=True, tag=31, frozen=True, gc=False):
     """Lease tasks to a subworker."""
 
@@ -237,10 +249,13 @@ class Revoked(Struct, array_like=True, tag=33, frozen=True, gc=False):
 
 
 ToControlPlane = Submit | Cancel | Query | Watch | Inspect | Ready | Report | GiveBack | Capacity
-ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push
+ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push | Expired
 ToSubworker = Leases | Reported | Revoked
 
 encode = msgspec.msgpack.Encoder().encode
+
+# What a body that isn't one of ours raises: msgspec checks that a text is UTF-8 apart.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
 
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode
 _greetings: msgspec.msgpack.Decoder[Welcome | Refusal] = msgspec.msgpack.Decoder(Welcome | Refusal)
@@ -254,7 +269,7 @@ def decode_hello(body: bytes | memoryview) -> Hello:
     """
     try:
         return _decode_hello(body)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ProtocolError(f"the first frame isn't a hello of fastqueue: {error}") from error
 
 
@@ -266,5 +281,5 @@ def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal:
     """
     try:
         return _greetings.decode(body)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise ProtocolError(f"the peer didn't answer like a control plane: {error}") from error

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastqueue.core.commands import StoredTask
     from fastqueue.core.records import PendingCallback, Result
     from fastqueue.core.state import Snapshot
+    from fastqueue.tasks.models import TaskStatus
 
 __all__ = ["NumberedCallback", "Store", "WindowRow"]
 
@@ -28,10 +29,11 @@ class WindowRow(NamedTuple):
 
 
 class NumberedCallback(NamedTuple):
-    """Carry a callback that is owed, under its number."""
+    """Carry a callback that is owed, under its number, and since when."""
 
     number: int
     callback: PendingCallback
+    owed_at: float
 
 
 class Store(Protocol):
@@ -76,6 +78,9 @@ class Store(Protocol):
     def find_results(self, task_ids: Iterable[str]) -> dict[str, Result]:
         """Return those results that are recorded."""
 
+    def find_statuses(self, task_ids: Iterable[str]) -> dict[str, TaskStatus]:
+        """Return the statuses of those results that are recorded."""
+
     def greatest_id(self) -> str:
         """Return an id that no known id is greater than; empty if none is known."""
 
@@ -85,8 +90,8 @@ class Store(Protocol):
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
         """Return the payloads of live tasks by key."""
 
-    def read_callbacks(self, address: str, limit: int) -> list[NumberedCallback]:
-        """Return the first callbacks owed to an address, in order."""
+    def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
+        """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
 
     def close(self) -> None:
         """Give the storage up; what isn't committed is dropped."""

@@ -19,7 +19,8 @@ from fastqueue.store.base import NumberedCallback, WindowRow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastqueue.core.records import NewTask, PendingCallback, Result
+    from fastqueue.core.records import NewTask, Result
+    from fastqueue.tasks.models import TaskStatus
 
 __all__ = ["MemoryStore"]
 
@@ -45,10 +46,11 @@ class _Tables:
     tasks: dict[int, _Task] = dataclasses.field(default_factory=dict)
     keys: dict[str, int] = dataclasses.field(default_factory=dict)
     leases: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
-    results: dict[str, tuple[int, Result]] = dataclasses.field(default_factory=dict)
+    # By id: the place in the access order, when it was recorded, and the result.
+    results: dict[str, tuple[int, float, Result]] = dataclasses.field(default_factory=dict)
     young_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
     old_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
-    callbacks: dict[int, PendingCallback] = dataclasses.field(default_factory=dict)
+    callbacks: dict[int, NumberedCallback] = dataclasses.field(default_factory=dict)
     names: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Tables:
@@ -124,14 +126,14 @@ class MemoryStore:
         for key in tables.tasks:
             live[key >> SEQUENCE_BITS] += 1
         tables.lanes = {i: lane for i, lane in tables.lanes.items() if live[i]}
-        results = sorted((place, result) for place, result in tables.results.values())
+        results = sorted(tables.results.values(), key=lambda row: row[0])
         return Snapshot(
             epoch=tables.epoch,
             lanes=[(i, *lane, live[i]) for i, lane in sorted(tables.lanes.items())],
             leased=[LeasedRow(k >> SEQUENCE_BITS, self._stored(k)) for k in tables.leases],
             results=[
-                (r.task_id, r.size_bytes, max(0.0, wall_now - (r.completed_at or 0.0)))
-                for _, r in results
+                (r.task_id, r.size_bytes, max(0.0, wall_now - recorded_at))
+                for _, recorded_at, r in results
             ],
             accesses=results[-1][0] if results else 0,
             tombstones=(len(tables.young_tombstones), len(tables.old_tombstones)),
@@ -144,7 +146,7 @@ class MemoryStore:
 
     def _owed(self) -> list[tuple[str, int]]:
         owed: dict[str, int] = {}
-        for callback in self._tables.callbacks.values():
+        for _, callback, _ in self._tables.callbacks.values():
             owed[callback.address] = owed.get(callback.address, 0) + 1
         return list(owed.items())
 
@@ -173,7 +175,11 @@ class MemoryStore:
     def find_results(self, task_ids: Iterable[str]) -> dict[str, Result]:
         """Return those results that are recorded."""
         results = self._tables.results
-        return {i: results[i][1] for i in task_ids if i in results}
+        return {i: results[i][2] for i in task_ids if i in results}
+
+    def find_statuses(self, task_ids: Iterable[str]) -> dict[str, TaskStatus]:
+        """Return the statuses of those results that are recorded."""
+        return {i: result.status for i, result in self.find_results(task_ids).items()}
 
     def greatest_id(self) -> str:
         """Return an id that no known id is greater than; empty if none is known."""
@@ -197,10 +203,14 @@ class MemoryStore:
         tasks = self._tables.tasks
         return {key: tasks[key].new.payload for key in keys if key in tasks}
 
-    def read_callbacks(self, address: str, limit: int) -> list[NumberedCallback]:
-        """Return the first callbacks owed to an address, in order."""
-        owed = sorted(self._tables.callbacks.items())
-        return [NumberedCallback(n, c) for n, c in owed if c.address == address][:limit]
+    def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
+        """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
+        found: list[NumberedCallback] = []
+        for _, owed in sorted(self._tables.callbacks.items()):
+            if owed.callback.address == address and len(found) < limit and bytes_goal > 0:
+                found.append(owed)
+                bytes_goal -= len(owed.callback.result or b"") + len(owed.callback.data)
+        return found
 
     def _stored(self, key: int) -> StoredTask:
         task = self._tables.tasks[key]
@@ -213,6 +223,7 @@ class MemoryStore:
             task.crashes,
             task.new.format,
             task.submitted_at,
+            len(task.new.payload),
             task.new.callback,
             token,
             worker,
@@ -248,7 +259,7 @@ class MemoryStore:
                 for place, task_id in change.rows:
                     # A lazy change may come when the result is evicted already.
                     if task_id in t.results:
-                        t.results[task_id] = (place, t.results[task_id][1])
+                        t.results[task_id] = (place, *t.results[task_id][1:])
             case ch.ResultsEvicted():
                 for task_id in change.task_ids:
                     del t.results[task_id]
@@ -256,7 +267,8 @@ class MemoryStore:
             case ch.TombstonesRotated():
                 t.old_tombstones, t.young_tombstones = t.young_tombstones, {}
             case ch.CallbacksAdded():
-                t.callbacks.update(enumerate(change.callbacks, start=change.first))
+                for number, callback in enumerate(change.callbacks, start=change.first):
+                    t.callbacks[number] = NumberedCallback(number, callback, change.owed_at)
             case ch.CallbacksRemoved():
                 for number in change.numbers:
                     del t.callbacks[number]
@@ -283,4 +295,4 @@ class MemoryStore:
             assert task_id not in t.results
             del t.keys[task_id]
             t.leases.pop(key, None)
-            t.results[task_id] = (place, result)
+            t.results[task_id] = (place, change.recorded_at, result)

@@ -71,6 +71,8 @@ class Runtime:
         self._running: dict[str, asyncio.Task[None] | None] = {}
         self._outcomes: list[Outcome] = []
         self._unacknowledged: dict[int, list[Outcome]] = {}
+        # Sequence numbers of reports that this connection hasn't carried yet.
+        self._unsent: deque[int] = deque()
         self._last_sequence = 0
         self._impatience: asyncio.TimerHandle | None = None
         self._is_draining = False
@@ -88,10 +90,9 @@ class Runtime:
         self._result_bytes_max = welcome.payload_bytes_max
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in self._held.items()]
         capacity = 0 if self._is_draining else self._prefetch.capacity
-        bodies = [encode(msg.Ready(self._names, capacity, held))]
-        for sequence, outcomes in self._unacknowledged.items():
-            bodies.append(encode(msg.Report(sequence, outcomes)))
-        connection.send_all(bodies)
+        connection.send(encode(msg.Ready(self._names, capacity, held)))
+        self._unsent = deque(self._unacknowledged)
+        self._send_reports()
         self.connected.set()
         logger.info(
             "connected to control plane %s; %d tasks on offer", connection.peer, len(self._names)
@@ -103,6 +104,10 @@ class Runtime:
         if not self._is_closed:
             why = reason or "it hung up"
             logger.info("the connection to the control plane ended (%s); connecting anew", why)
+
+    def on_writable(self) -> None:
+        """Go on reporting."""
+        self._send_reports()
 
     def on_refused(self, why: str) -> None:
         """Say why the control plane won't have us."""
@@ -117,7 +122,7 @@ class Runtime:
         for body in bodies:
             try:
                 message = _decode(body)
-            except msgspec.DecodeError as error:
+            except msg.DECODE_ERRORS as error:
                 raise ProtocolError(
                     f"the control plane sent what makes no sense: {error}"
                 ) from error
@@ -250,18 +255,24 @@ class Runtime:
     def _report(self) -> None:
         """Report what has ended since the last turn of the loop, and start what can be."""
         outcomes, self._outcomes = self._outcomes, []
-        bodies = []
         for chunk in _chunks(outcomes):
             self._last_sequence += 1
             self._unacknowledged[self._last_sequence] = chunk
-            bodies.append(encode(msg.Report(self._last_sequence, chunk)))
-        if self._connection is not None and bodies:
-            self._connection.send_all(bodies)
+            self._unsent.append(self._last_sequence)
+        self._send_reports()
         if self._prefetch.note_ended(len(outcomes), time.monotonic()) and not self._is_draining:
             self._tell_capacity(self._prefetch.capacity)
         self._start_ready()
         if self._is_draining and not self._running:
             self._all_ended.set()
+
+    def _send_reports(self) -> None:
+        """Send what isn't sent yet, as fast as the control plane takes it."""
+        connection = self._connection
+        while connection is not None and self._unsent and connection.is_writable:
+            sequence = self._unsent.popleft()
+            if sequence in self._unacknowledged:
+                connection.send(encode(msg.Report(sequence, self._unacknowledged[sequence])))
 
     def _acknowledged(self, sequence: int) -> None:
         for outcome in self._unacknowledged.pop(sequence, ()):
@@ -359,6 +370,8 @@ def _chunks(outcomes: list[Outcome]) -> Iterable[list[Outcome]]:
     for outcome in outcomes:
         chunk.append(outcome)
         size += len(outcome.result or b"") + len(outcome.json_result or b"")
+        # In UTF-8 a character takes up to four bytes.
+        size += 4 * (len(outcome.error or "") + len(outcome.traceback or ""))
         if size > _REPORT_BYTES_GOAL or len(chunk) >= _REPORT_OUTCOMES_MAX:
             yield chunk
             chunk, size = [], 0

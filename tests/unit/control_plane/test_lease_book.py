@@ -18,7 +18,7 @@ def test_a_lease_is_written_once_it_has_lasted() -> None:
 def test_a_lease_that_ends_before_is_never_written() -> None:
     book = LeaseBook(0.05)
     book.sift([ch.LeasesAdded([(1, 9, "w"), (2, 10, "w"), (3, 11, "w"), (4, 12, "w")])], 0.0)
-    finished = ch.TasksFinished([1], [], 1)
+    finished = ch.TasksFinished([1], [], 1, 0.0)
     lost = ch.LeasesLost([(1, 1, 2)])
     ended = ch.LeasesEnded([3])
     assert book.sift([finished, lost, ended], 0.01) == [finished, lost]

@@ -68,7 +68,7 @@ def leases(decision: Decision) -> list[Lease]:
 
 def succeed(core: Core, *given: Lease, session: int = 10, now: float = 0.0) -> Decision:
     outcomes = [Outcome(g.task_id, g.token, True, 1.0, 2.0, b"1") for g in given]
-    return core.apply(cmd.Report(session, 1, outcomes), now)
+    return core.apply(cmd.Report(session, 1, outcomes, 1000.0), now)
 
 
 def only(decision: Decision, kind: type[Effect]) -> Effect:

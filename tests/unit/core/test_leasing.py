@@ -93,7 +93,7 @@ def test_a_report_under_a_token_that_is_not_valid_is_refused() -> None:
     submit(core, new_task("a"))
     (lease,) = leases(tick(core))
     outcome = Outcome("a", lease.token - 1, True, 0.0, 0.0, b"2")
-    assert not core.apply(cmd.Report(10, 1, [outcome]), 0.0).changes
+    assert not core.apply(cmd.Report(10, 1, [outcome], 1000.0), 0.0).changes
     assert core.state.stale_outcomes == 1
 
 
@@ -111,7 +111,7 @@ def test_tasks_of_a_lost_subworker_go_to_another_after_its_grace_time() -> None:
     assert second.token > lease.token
     assert only(decision, ch.LeasesLost).rows[0][:2] == (1, 1)
     late = Outcome("a", lease.token, True, 0.0, 0.0, b"late")
-    assert not core.apply(cmd.Report(11, 1, [late]), 6.0).changes
+    assert not core.apply(cmd.Report(11, 1, [late], 1000.0), 6.0).changes
 
 
 def test_a_subworker_that_returns_in_time_keeps_what_it_runs() -> None:
@@ -160,7 +160,7 @@ def _restarted(stored: cmd.StoredTask, *, leased: bool) -> Snapshot:
 
 def test_after_a_restart_the_subworker_that_still_runs_a_task_is_adopted() -> None:
     token = fencing_token(1, 7)
-    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, None, token, "w")
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, 2, None, token, "w")
     core = make_core(snapshot=_restarted(stored, leased=True))
     connect_worker(core, held=(HeldLease("a", token, 1),))
     assert not leases(tick(core, 60.0))
@@ -169,7 +169,7 @@ def test_after_a_restart_the_subworker_that_still_runs_a_task_is_adopted() -> No
 
 def test_a_lease_that_was_never_written_is_adopted_too() -> None:
     token = fencing_token(1, 7)
-    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0)
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, 2)
     core = make_core(snapshot=_restarted(stored, leased=False))
     decision = connect_worker(core, held=(HeldLease("a", token, 1),), stored={"a": stored})
     assert core.state.tasks["a"].token == token
@@ -178,14 +178,14 @@ def test_a_lease_that_was_never_written_is_adopted_too() -> None:
 
 def test_a_lease_that_was_declared_lost_is_never_adopted() -> None:
     token = fencing_token(1, 7)
-    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 1, 1, 0, 0.0)  # attempt 1 is spent
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 1, 1, 0, 0.0, 2)  # attempt 1 is spent
     core = make_core(snapshot=_restarted(stored, leased=False))
     decision = connect_worker(core, held=(HeldLease("a", token, 1),), stored={"a": stored})
     assert list(only(decision, fx.RevokeLeases).task_ids) == ["a"]
 
 
 def test_after_a_crash_nothing_is_leased_until_subworkers_had_time_to_come_back() -> None:
-    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0)
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, 2)
     lanes = [(1, "default", 2, "add", 1)]
     core = make_core(snapshot=Snapshot(epoch=2, lanes=lanes, crashed=True))
     connect_worker(core)
@@ -205,7 +205,7 @@ def test_after_a_stop_in_order_or_with_nothing_to_run_there_is_no_pause() -> Non
 
 def test_a_task_whose_subworker_stays_away_after_a_restart_is_leased_again() -> None:
     token = fencing_token(1, 7)
-    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, None, token, "gone")
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 0, 0, 0, 0.0, 2, None, token, "gone")
     core = make_core(snapshot=_restarted(stored, leased=True))
     connect_worker(core, instance="other")
     assert not leases(tick(core, 4.9))

@@ -108,7 +108,7 @@ def test_a_window_is_refilled_in_order_before_it_is_empty() -> None:
     refill = only(first, fx.Refill)
     assert [lease.task_id for lease in leases(first)] == ["0", "1", "2"]
     stored = [
-        cmd.StoredTask(key, new.task_id, "c", 0, 0, 0, 0.0)
+        cmd.StoredTask(key, new.task_id, "c", 0, 0, 0, 0.0, 2)
         for key, new in zip(added.keys, added.tasks, strict=True)
         if key > refill.after_key
     ][: refill.limit]

@@ -46,7 +46,7 @@ def added(*tasks: NewTask, first: int = 1) -> list[ch.Change]:
 
 def finished(key: int, task_id: str, place: int = 1) -> ch.TasksFinished:
     result = Result(task_id, TaskStatus.SUCCESS, "add", 1, 0, b"3", None, None, 1.0, 2.0, "w")
-    return ch.TasksFinished([key], [result], place)
+    return ch.TasksFinished([key], [result], place, 2.0)
 
 
 def commit(store: Store, *changes: ch.Change) -> None:
@@ -112,7 +112,7 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
         *added(new("a"), new("b"), new("c")),
         ch.LeasesAdded([(BASE + 1, 77, "worker")]),
         finished(BASE + 2, "b", place=4),
-        ch.CallbacksAdded(6, [callback, callback]),
+        ch.CallbacksAdded(6, [callback, callback], 2.0),
         ch.NamesOffered(["add"]),
     )
     before = store.load(0.0).epoch
@@ -166,11 +166,12 @@ def test_callbacks_are_owed_in_order_until_they_are_removed(store: Store) -> Non
         PendingCallback(address, str(n), TaskStatus.FAILURE, None, "E: x", None, 2.0, b"null")
         for n, address in enumerate(["tcp://x:1", "tcp://y:1", "tcp://x:1"])
     ]
-    commit(store, ch.CallbacksAdded(1, callbacks))
-    assert [owed.number for owed in store.read_callbacks("tcp://x:1", 9)] == [1, 3]
-    assert store.read_callbacks("tcp://x:1", 1)[0].callback == callbacks[0]
+    commit(store, ch.CallbacksAdded(1, callbacks, 7.0))
+    assert [owed.number for owed in store.read_callbacks("tcp://x:1", 9, 1000)] == [1, 3]
+    assert store.read_callbacks("tcp://x:1", 1, 1000)[0] == (1, callbacks[0], 7.0)
+    assert len(store.read_callbacks("tcp://x:1", 9, 1)) == 1, "bytes bound it too"
     commit(store, ch.CallbacksRemoved([1]))
-    assert [owed.number for owed in store.read_callbacks("tcp://x:1", 9)] == [3]
+    assert [owed.number for owed in store.read_callbacks("tcp://x:1", 9, 1000)] == [3]
 
 
 def test_lanes_can_be_removed_when_they_are_empty(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _STORED_TASK = (
     "t.key, t.task_id, t.client, t.attempt, t.crashes, t.format, t.submitted_at,"
-    " t.callback_address, t.callback_data"
+    " length(t.payload), t.callback_address, t.callback_data"
 )
 
 SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
@@ -39,9 +39,9 @@ LEASED = f"SELECT {_STORED_TASK}, l.token, l.worker FROM leases l JOIN tasks t U
 REMOVE_ORPHANED_LEASES = "DELETE FROM leases WHERE key NOT IN (SELECT key FROM tasks)"
 
 ADD_RESULT = (
-    "INSERT INTO results (task_id, accessed, completed_at, size, status, name, attempt, format,"
-    " started_at, worker_id, error, traceback, result)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO results (task_id, accessed, recorded_at, size, status, name, attempt, format,"
+    " started_at, completed_at, worker_id, error, traceback, result)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 ACCESS_RESULT = "UPDATE results SET accessed = ? WHERE task_id = ?"
 REMOVE_RESULT = "DELETE FROM results WHERE task_id = ?"
@@ -49,7 +49,8 @@ READ_RESULT = (
     "SELECT task_id, status, name, attempt, format, result, error, traceback, started_at,"
     " completed_at, worker_id FROM results WHERE task_id = ?"
 )
-RESULT_INDEX = "SELECT task_id, size, completed_at, accessed FROM results ORDER BY accessed"
+READ_STATUS = "SELECT task_id, status FROM results WHERE task_id = ?"
+RESULT_INDEX = "SELECT task_id, size, recorded_at, accessed FROM results ORDER BY accessed"
 
 # By generation, 0 and 1.
 ADD_TOMBSTONE = tuple(f"INSERT OR IGNORE INTO tombstones_{n} (task_id) VALUES (?)" for n in (0, 1))
@@ -73,13 +74,13 @@ GREATEST_ID = (
 )
 
 ADD_CALLBACK = (
-    "INSERT INTO callbacks (number, address, task_id, status, started_at, completed_at, error,"
-    " data, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO callbacks (number, address, owed_at, task_id, status, started_at, completed_at,"
+    " error, data, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REMOVE_CALLBACK = "DELETE FROM callbacks WHERE number = ?"
 READ_CALLBACKS = (
-    "SELECT number, address, task_id, status, result, error, started_at, completed_at, data"
-    " FROM callbacks WHERE address = ? ORDER BY number LIMIT ?"
+    "SELECT number, owed_at, address, task_id, status, result, error, started_at, completed_at,"
+    " data FROM callbacks WHERE address = ? ORDER BY number LIMIT ?"
 )
 CALLBACKS_OWED = "SELECT address, count(*) FROM callbacks GROUP BY address"
 LAST_CALLBACK = "SELECT coalesce(max(number), 0) FROM callbacks"

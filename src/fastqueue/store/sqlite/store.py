@@ -176,8 +176,8 @@ class SqliteStore:
         self._leased = {row.task.key for row in leased}
         results = []
         accesses = 0
-        for task_id, size, completed_at, accessed in self._execute(sql.RESULT_INDEX):
-            results.append((task_id, size, max(0.0, wall_now - completed_at)))
+        for task_id, size, recorded_at, accessed in self._execute(sql.RESULT_INDEX):
+            results.append((task_id, size, max(0.0, wall_now - recorded_at)))
             accesses = accessed
         return Snapshot(
             epoch=epoch,
@@ -234,6 +234,14 @@ class SqliteStore:
             for row in self._execute(sql.READ_RESULT, (task_id,))
         }
 
+    def find_statuses(self, task_ids: Iterable[str]) -> dict[str, TaskStatus]:
+        """Return the statuses of those results that are recorded."""
+        return {
+            found: TaskStatus(status)
+            for task_id in task_ids
+            for found, status in self._execute(sql.READ_STATUS, (task_id,))
+        }
+
     def greatest_id(self) -> str:
         """Return an id that no known id is greater than; empty if none is known."""
         return str(self._scalar(sql.GREATEST_ID))
@@ -244,7 +252,7 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(_stored_task((*row[:9], None, None)), row[9])
+            WindowRow(_stored_task((*row[:10], None, None)), row[10])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
@@ -254,12 +262,16 @@ class SqliteStore:
             key: payload for key in keys for (payload,) in self._execute(sql.READ_PAYLOAD, (key,))
         }
 
-    def read_callbacks(self, address: str, limit: int) -> list[NumberedCallback]:
-        """Return the first callbacks owed to an address, in order."""
-        return [
-            NumberedCallback(row[0], PendingCallback(row[1], row[2], TaskStatus(row[3]), *row[4:]))
-            for row in self._execute(sql.READ_CALLBACKS, (address, limit))
-        ]
+    def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
+        """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
+        found: list[NumberedCallback] = []
+        for number, owed_at, *row in self._execute(sql.READ_CALLBACKS, (address, limit)):
+            callback = PendingCallback(row[0], row[1], TaskStatus(row[2]), *row[3:])
+            found.append(NumberedCallback(number, callback, owed_at))
+            bytes_goal -= len(callback.result or b"") + len(callback.data)
+            if bytes_goal <= 0:
+                break
+        return found
 
     # -- writing, a method a change
 
@@ -293,13 +305,14 @@ class SqliteStore:
                 (
                     r.task_id,
                     place,
-                    r.completed_at,
+                    change.recorded_at,
                     r.size_bytes,
                     r.status.value,
                     r.name,
                     r.attempt,
                     r.format,
                     r.started_at,
+                    r.completed_at,
                     r.worker_id,
                     r.error,
                     r.traceback,
@@ -345,6 +358,7 @@ class SqliteStore:
                 (
                     number,
                     c.address,
+                    change.owed_at,
                     c.task_id,
                     c.status.value,
                     c.started_at,
@@ -368,7 +382,8 @@ class SqliteStore:
 
 
 def _stored_task(row: Sequence[Any]) -> StoredTask:
-    key, task_id, client, attempt, crashes, task_format, submitted_at, address, data = row[:9]
+    key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
+    address, data, token, worker = row[8:]
     return StoredTask(
         key,
         task_id,
@@ -377,9 +392,10 @@ def _stored_task(row: Sequence[Any]) -> StoredTask:
         crashes,
         task_format,
         submitted_at,
+        payload_bytes,
         None if address is None else Callback(address, data),
-        row[9] or 0,
-        row[10] or "",
+        token or 0,
+        worker or "",
     )
 
 

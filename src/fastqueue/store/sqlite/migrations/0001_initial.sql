@@ -41,13 +41,14 @@ CREATE TABLE leases (
 CREATE TABLE results (
     task_id      TEXT PRIMARY KEY,
     accessed     INTEGER NOT NULL,
-    completed_at REAL    NOT NULL,
+    recorded_at  REAL    NOT NULL,
     size         INTEGER NOT NULL,
     status       TEXT    NOT NULL,
     name         TEXT    NOT NULL,
     attempt      INTEGER NOT NULL,
     format       INTEGER NOT NULL,
     started_at   REAL,
+    completed_at REAL,
     worker_id    TEXT,
     error        TEXT,
     traceback    TEXT,
@@ -69,6 +70,7 @@ CREATE TABLE tombstones_1 (
 CREATE TABLE callbacks (
     number       INTEGER PRIMARY KEY,
     address      TEXT    NOT NULL,
+    owed_at      REAL    NOT NULL,
     task_id      TEXT    NOT NULL,
     status       TEXT    NOT NULL,
     started_at   REAL,

@@ -109,7 +109,7 @@ def test_a_spilled_task_can_be_cancelled() -> None:
     core = _core(CoreLimits(window_min=1, window_max=1, window_total=1))
     core.apply(cmd.SetCapacity(10, 0), 0.0)
     added = only(submit(core, new_task("a"), new_task("b")), ch.TasksAdded)
-    stored = cmd.StoredTask(added.keys[1], "b", "c", 0, 0, 0, 0.0)
+    stored = cmd.StoredTask(added.keys[1], "b", "c", 0, 0, 0, 0.0, 2)
     decision = core.apply(cmd.Cancel(1, 1, ["b"], 5.0, {"b": stored}), 0.0)
     assert only(decision, ch.TasksFinished).keys == [added.keys[1]]
     assert core.state.lanes.live == 1

@@ -1,0 +1,152 @@
+"""Own what sessions are owed from the store: results to push, queries to answer.
+
+Results may be large and a peer may be slow, so nothing is read before the peer can take it: what
+is owed waits here as ids, and is served a chunk at a time, as fast as each peer reads. The engine
+calls `serve` between its commit and its next transaction, when the store may be read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fastqueue.core.lanes import SEQUENCE_BITS
+from fastqueue.core.records import Result
+from fastqueue.protocol import messages as msg
+from fastqueue.protocol.messages import encode
+from fastqueue.tasks.models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fastqueue.control_plane.engine import Peers
+    from fastqueue.core.core import Core
+    from fastqueue.store.base import Store
+
+__all__ = ["CHUNK_BYTES_GOAL", "StoredAnswers"]
+
+logger = logging.getLogger(__name__)
+
+# One session's share of a turn; the next session doesn't wait for more than this.
+CHUNK_BYTES_GOAL = 1024**2
+_CHUNK_RESULTS_MAX = 1_000
+# A session that is owed more than this many answers isn't read from until it has caught up.
+_ANSWERS_HIGH = 64
+# One that is owed this many pushes is cut off; it connects anew and asks for what it misses.
+_PUSHES_MAX = 200_000
+
+
+class _Pushes:
+    """Owe results to be pushed, as they are in the store when their turn comes."""
+
+    def __init__(self) -> None:
+        self.task_ids: deque[str] = deque()
+
+    def take(self, store: Store) -> tuple[list[bytes], bool]:
+        """Return the next frames, and whether that was all."""
+        results: list[Result] = []
+        expired: list[str] = []
+        size = 0
+        while self.task_ids and size < CHUNK_BYTES_GOAL and len(results) < _CHUNK_RESULTS_MAX:
+            task_id = self.task_ids.popleft()
+            found = store.find_results((task_id,))
+            if task_id in found:
+                results.append(found[task_id])
+                size += found[task_id].size_bytes
+            else:
+                expired.append(task_id)
+        frames = [encode(msg.Push(results))] if results else []
+        if expired:
+            frames.append(encode(msg.Expired(expired)))
+        return frames, not self.task_ids
+
+
+class _Answer:
+    """Owe the answer to a query, in as many parts as its size asks for."""
+
+    def __init__(
+        self, core: Core, request: int, task_ids: Sequence[str], live: Mapping[str, Result]
+    ) -> None:
+        self._core = core
+        self._request = request
+        self._task_ids = task_ids
+        self._live = live
+        self._position = 0
+
+    def take(self, store: Store) -> tuple[list[bytes], bool]:
+        """Return the next frames, and whether that was all."""
+        results: list[Result | None] = []
+        size = 0
+        while self._position < len(self._task_ids) and size < CHUNK_BYTES_GOAL:
+            result = self._find(store, self._task_ids[self._position])
+            self._position += 1
+            results.append(result)
+            size += result.size_bytes if result is not None else 0
+        is_last = self._position == len(self._task_ids)
+        return [encode(msg.Found(self._request, results, is_last))], is_last
+
+    def _find(self, store: Store, task_id: str) -> Result | None:
+        result = self._live.get(task_id) or store.find_results((task_id,)).get(task_id)
+        if result is not None:
+            return result
+        stored = store.find_live((task_id,)).get(task_id)
+        if stored is not None:
+            name = self._core.state.lanes.by_id[stored.key >> SEQUENCE_BITS].name
+            return Result(task_id, TaskStatus.QUEUED, name, stored.attempt, stored.format)
+        if store.find_evicted((task_id,)):
+            logger.info("the result of task %s was asked for, but is evicted", task_id)
+        return None
+
+
+class StoredAnswers:
+    """Hold what each session is owed, in order."""
+
+    def __init__(self, store: Store, core: Core) -> None:
+        self._store = store
+        self._core = core
+        self._owed: dict[int, deque[_Pushes | _Answer]] = {}
+
+    def owes(self, session: int) -> bool:
+        """Say whether a session is owed anything."""
+        return session in self._owed
+
+    def push(self, session: int, task_ids: Iterable[str]) -> None:
+        """Owe results to be pushed."""
+        owed = self._owed.setdefault(session, deque())
+        last = owed[-1] if owed else None
+        if not isinstance(last, _Pushes):
+            last = _Pushes()
+            owed.append(last)
+        last.task_ids.extend(task_ids)
+
+    def answer(
+        self, session: int, request: int, task_ids: Sequence[str], live: Mapping[str, Result]
+    ) -> None:
+        """Owe the answer to a query; `live` are the results the core has given already."""
+        answer = _Answer(self._core, request, task_ids, live)
+        self._owed.setdefault(session, deque()).append(answer)
+
+    def serve(self, peers: Peers) -> bool:
+        """Send each session that can take it the next chunk; say whether one can take more."""
+        more = False
+        for session in list(self._owed):
+            owed = self._owed[session]
+            writable = peers.is_writable(session)
+            if writable is None:
+                del self._owed[session]
+                continue
+            if writable:
+                frames, is_done = owed[0].take(self._store)
+                if is_done:
+                    owed.popleft()
+                peers.send(session, frames)
+            if not owed:
+                del self._owed[session]
+                peers.read_again(session)
+            elif len(owed) > _ANSWERS_HIGH:
+                peers.hold_back(session)
+            elif isinstance(owed[0], _Pushes) and len(owed[0].task_ids) > _PUSHES_MAX:
+                peers.close(session, f"it is {_PUSHES_MAX:,} results behind")
+            more = more or (bool(owed) and peers.is_writable(session) is True)
+        return more
