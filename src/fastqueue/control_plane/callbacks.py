@@ -71,8 +71,12 @@ class CallbackService:
         delivery.add_done_callback(self._deliveries.discard)
 
     async def _deliver(self, address: str, callbacks: list[NumberedCallback]) -> None:
-        bodies = [callback_body(owed.callback) for owed in callbacks]
-        count = await self._sender.deliver(address, bodies)
+        try:
+            bodies = [callback_body(owed.callback) for owed in callbacks]
+            count = await self._sender.deliver(address, bodies)
+        except Exception:  # the top of a delivery: the address must not stay taken
+            logger.exception("the callbacks to %s can't be delivered", address)
+            count = 0
         delivered = [owed.number for owed in callbacks[:count]]
         given_up: list[int] = []
         if count < len(callbacks):
