@@ -1,4 +1,8 @@
-"""Own how what a task function returned or raised becomes an outcome to report."""
+"""Own how what a task function returned or raised becomes an outcome to report.
+
+Encoding a value and showing an error run code that they bring along, which may fail in any way: by
+SystemExit too. Both functions return an outcome all the same, or the task would keep its slot.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastqueue.config import SerializationFormat
 from fastqueue.core.records import Outcome
-from fastqueue.errors import FastQueueError, SerializationError
+from fastqueue.errors import FastQueueError
 from fastqueue.tasks.serializer import encode_result
 
 if TYPE_CHECKING:
@@ -21,16 +25,27 @@ logger = logging.getLogger(__name__)
 _ERROR_CHARACTERS_MAX = 8_000
 _TRACEBACK_CHARACTERS_MAX = 32_000
 
+_traceback_stored_in = vars(BaseException)["__traceback__"].__get__
+
 
 def returned(
     lease: Lease, value: Any, started_at: float, completed_at: float, result_bytes_max: int
 ) -> Outcome:
-    """Return the outcome of a task that returned; a value that can't be sent is a failure."""
+    """Return the outcome of a task that returned; a value that can't be sent is a failure.
+
+    Never raises.
+    """
     task_format = SerializationFormat.of_code(lease.format)
     try:
         result = encode_result(value, task_format)
     except FastQueueError as error:
         return failed(lease, error, started_at, completed_at)
+    except BaseException:  # noqa: BLE001 - encoding runs the value's own code
+        text = (
+            f"SerializationError: the result of task {lease.name!r} can't be encoded: its own "
+            "code fails while it is; return plain data in its place"
+        )
+        return Outcome(lease.task_id, lease.token, False, started_at, completed_at, None, text)
     if len(result) > result_bytes_max:
         text = (
             f"PayloadTooLarge: the result of task {lease.name!r} is {len(result):,} bytes encoded; "
@@ -39,7 +54,7 @@ def returned(
         return Outcome(lease.task_id, lease.token, False, started_at, completed_at, None, text)
     json_result = None
     if lease.wants_json and task_format is not SerializationFormat.JSON:
-        json_result = _as_json(lease, value)
+        json_result = _as_json(lease, value, result_bytes_max)
     return Outcome(
         lease.task_id,
         lease.token,
@@ -51,44 +66,51 @@ def returned(
     )
 
 
-def _as_json(lease: Lease, value: Any) -> bytes:
+def _as_json(lease: Lease, value: Any, result_bytes_max: int) -> bytes:
     try:
-        return encode_result(value, SerializationFormat.JSON)
-    except SerializationError as error:
-        logger.warning(
-            "the callback of task %s will carry no result, for it isn't JSON: %s",
-            lease.task_id,
-            error,
-        )
-        return b"null"
+        encoded = encode_result(value, SerializationFormat.JSON)
+    except FastQueueError as error:
+        why = f"it isn't JSON: {error}"
+    except BaseException:  # noqa: BLE001 - encoding runs the value's own code
+        why = "it isn't JSON: its own code fails while it is encoded"
+    else:
+        if len(encoded) <= result_bytes_max:
+            return encoded
+        why = f"it is {len(encoded):,} bytes as JSON; at most {result_bytes_max:,} are kept"
+    logger.warning("the callback of task %s will carry no result, for %s", lease.task_id, why)
+    return b"null"
 
 
 def failed(lease: Lease, error: BaseException, started_at: float, completed_at: float) -> Outcome:
-    """Return the outcome of a task that raised `error`."""
+    """Return the outcome of a task that raised `error`; never raises."""
     try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - the task's own __str__ is user code
-        message = f"(its message can't be shown: {type(broken).__name__})"
+        text = _sendable(_text_of(error), _ERROR_CHARACTERS_MAX)
+    except BaseException:  # noqa: BLE001 - showing an error runs its own code
+        text = "Exception: the task raised an error that can't be shown: its own code fails"
+    try:
+        shown = _sendable(_traceback_of(error), _TRACEBACK_CHARACTERS_MAX)
+    except BaseException:  # noqa: BLE001 - as above
+        shown = None
+    return Outcome(lease.task_id, lease.token, False, started_at, completed_at, None, text, shown)
+
+
+def _text_of(error: BaseException) -> str:
     name = type(error).__name__
-    text = f"{name}: {message}" if message else name
-    return Outcome(
-        lease.task_id,
-        lease.token,
-        False,
-        started_at,
-        completed_at,
-        None,
-        _sendable(text, _ERROR_CHARACTERS_MAX),
-        _sendable(_traceback_of(error), _TRACEBACK_CHARACTERS_MAX),
-    )
+    try:
+        message = f"{error!s}"
+    except BaseException as broken:  # noqa: BLE001 - the task's own __str__ is user code
+        message = f"(its message can't be shown: {type(broken).__name__})"
+    return f"{name}: {message}" if message else name
 
 
 def _traceback_of(error: BaseException) -> str:
-    # The first frame is ours, the one that called the task's function.
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    # The first frame is ours, the one that called the task's function. Asked past the error, which
+    # may answer anything.
+    caught = _traceback_stored_in(error)
+    frames = caught.tb_next if caught else None
     try:
         return "".join(traceback.format_exception(type(error), error, frames))
-    except Exception:  # noqa: BLE001 - formatting calls the task's own code
+    except BaseException:  # noqa: BLE001 - formatting calls the task's own code
         return "".join(traceback.format_tb(frames))
 
 

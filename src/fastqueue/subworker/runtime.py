@@ -234,12 +234,13 @@ class Runtime:
                 lease.payload, SerializationFormat.of_code(lease.format)
             )
             value = await definition.function(*args, **kwargs)
-        except BaseException as error:
-            if self._held.get(lease.task_id) is not lease:
-                raise  # cancelled by the drain, which has given the lease back
-            outcome = failed(lease, error, started_at, time.time())
-        else:
             outcome = returned(lease, value, started_at, time.time(), self._result_bytes_max)
+        except BaseException as error:
+            # Not isinstance, which asks the error itself what its class is.
+            is_cancelled = issubclass(type(error), asyncio.CancelledError)
+            if is_cancelled and self._held.get(lease.task_id) is not lease:
+                raise  # by the drain, which has given the lease back
+            outcome = failed(lease, error, started_at, time.time())
         self._on_outcomes((outcome,))
 
     def _on_outcomes(self, outcomes: Iterable[Outcome]) -> None:
@@ -359,9 +360,9 @@ def _run_function(definition: TaskDefinition, lease: Lease, result_bytes_max: in
                 f"task {lease.name!r} returned a coroutine that nothing awaits; "
                 "make the function itself `async def`"
             )
+        return returned(lease, value, started_at, time.time(), result_bytes_max)
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
         return failed(lease, error, started_at, time.time())
-    return returned(lease, value, started_at, time.time(), result_bytes_max)
 
 
 def _chunks(outcomes: list[Outcome]) -> Iterable[list[Outcome]]:

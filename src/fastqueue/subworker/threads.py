@@ -8,6 +8,7 @@ never returns can't keep a process from ending.
 from __future__ import annotations
 
 import contextvars
+import logging
 import queue
 import threading
 from collections import deque
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadExecutor"]
 
-Call = "Callable[[], Outcome]"
+logger = logging.getLogger(__name__)
 
 
 class ThreadExecutor:
@@ -45,12 +46,13 @@ class ThreadExecutor:
         self._calls: queue.SimpleQueue[Callable[[], Outcome] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._idle = 0
-        self._done: deque[Outcome] = deque()
+        # None for a call that raised.
+        self._done: deque[Outcome | None] = deque()
         self._lock = threading.Lock()
         self._is_woken = False
 
     def submit(self, call: Callable[[], Outcome]) -> None:
-        """Run `call`, which never raises, in a thread."""
+        """Run `call` in a thread; it is not to raise, for then it has no outcome."""
         if self._idle > 0:
             self._idle -= 1
         elif len(self._threads) < self._threads_max:
@@ -68,7 +70,11 @@ class ThreadExecutor:
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             # Each task has a context of its own, as it would have in a pool of its own.
-            outcome = contextvars.Context().run(call)
+            try:
+                outcome = contextvars.Context().run(call)
+            except BaseException:
+                logger.exception("a call in thread %s raised", threading.current_thread().name)
+                outcome = None
             del call
             with self._lock:
                 self._done.append(outcome)
@@ -82,7 +88,7 @@ class ThreadExecutor:
     def _hand_over(self) -> None:
         with self._lock:
             self._is_woken = False
-            outcomes = list(self._done)
+            done = list(self._done)
             self._done.clear()
-        self._idle += len(outcomes)
-        self._on_outcomes(outcomes)
+        self._idle += len(done)
+        self._on_outcomes([outcome for outcome in done if outcome is not None])

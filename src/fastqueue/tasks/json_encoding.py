@@ -79,11 +79,21 @@ def holds_non_finite(value: object) -> bool:
     return False
 
 
+def _shown(key: object) -> str:
+    try:
+        return f"{key!r:.60}"
+    except Exception:  # noqa: BLE001 - the key's own __repr__ is user code
+        return "..."
+
+
 def children_of(value: object) -> Iterator[tuple[str, object]]:
-    """Yield what `value` is made of, each with how one would write its place."""
+    """Yield what `value` is made of, each with how one would write its place.
+
+    May raise anything: looking into a value runs its own code.
+    """
     if isinstance(value, dict):
         for key, child in value.items():
-            yield f"[{key!r:.60}]", child
+            yield f"[{_shown(key)}]", child
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
         for index, child in enumerate(value):
             yield f"[{index}]", child

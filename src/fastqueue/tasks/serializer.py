@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -220,9 +220,7 @@ def _unpickle(data: bytes, what: str) -> Any:
     try:
         return pickle.loads(data)  # noqa: S301 - this process opted in
     except Exception as error:  # unpickling runs user code
-        raise SerializationError(
-            f"{what} can't be unpickled: {type(error).__name__}: {error}"
-        ) from error
+        raise SerializationError(f"{what} can't be unpickled: {_told(error)}") from error
 
 
 def _decode_error(what: str, error: BaseException) -> SerializationError:
@@ -262,12 +260,14 @@ def _json_complaint(value: object) -> str | None:
     except UnicodeEncodeError:
         return f"{kind} holding a lone surrogate, which is not valid text"
     except Exception as error:  # noqa: BLE001 - encoding runs user code
-        if isinstance(value, dict):
+        # Not isinstance, which asks the value itself what its class is.
+        if issubclass(type(value), dict):
             return f"{kind} with a key that is neither text nor a number"
-        if str(error) == kind:
-            return kind
-        return f"{kind} ({type(error).__name__}: {error})"
-    what = repr(value) if isinstance(value, float) else f"{kind} holding NaN or an infinity"
+        why = _told(error)
+        return kind if why == f"TypeError: {kind}" else f"{kind} ({why})"
+    what = f"{kind} holding NaN or an infinity"
+    if issubclass(type(value), float):
+        what = float.__repr__(cast("float", value))
     return f"{what}, which is not a JSON number"
 
 
@@ -276,8 +276,16 @@ def _pickle_complaint(value: object) -> str | None:
     try:
         pickle.dumps(value, _PICKLE_PROTOCOL)
     except Exception as error:  # noqa: BLE001 - pickling runs user code
-        return f"a value of type {type(value).__name__!r} ({type(error).__name__}: {error})"
+        return f"a value of type {type(value).__name__!r} ({_told(error)})"
     return None
+
+
+def _told(error: BaseException | None) -> str:
+    """Return the type and the message of an error, whose `__str__` may be user code."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - as said
+        return type(error).__name__
 
 
 def _locate(value: object, complaint: Callable[[object], str | None]) -> tuple[str, str] | None:
@@ -289,14 +297,25 @@ def _locate(value: object, complaint: Callable[[object], str | None]) -> tuple[s
     for _ in range(_PATH_DEPTH_MAX):
         if "contains itself" in why:
             break
-        for step, child in children_of(value):
-            inner = complaint(child)
-            if inner is not None:
-                place, value, why = place + step, child, inner
-                break
-        else:
+        inner = _child_at_fault(value, complaint)
+        if inner is None:
             break
+        step, value, why = inner
+        place += step
     return place, why
+
+
+def _child_at_fault(
+    value: object, complaint: Callable[[object], str | None]
+) -> tuple[str, object, str] | None:
+    try:
+        for step, child in children_of(value):
+            why = complaint(child)
+            if why is not None:
+                return step, child, why
+    except Exception:  # noqa: BLE001, S110 - looking into a value runs user code
+        pass  # the place is told as far as it is known
+    return None
 
 
 def _failure(complaint: Callable[[object], str | None]) -> str:
@@ -312,7 +331,7 @@ def _value_error(
     found = _locate(value, complaint)
     if found is None:
         # Each part is fine alone: only the whole is too deep, or it changed in the meantime.
-        return SerializationError(f"{what} {_failure(complaint)}: {error}")
+        return SerializationError(f"{what} {_failure(complaint)}: {_told(error)}")
     place, why = found
     at = f" at {place}" if place else ""
     return SerializationError(
@@ -344,6 +363,5 @@ def _argument_error(
         if complaint(value) is not None:
             return _value_error(f"{label} of task {task_name!r}", value, complaint, error)
     return SerializationError(
-        f"the arguments of task {task_name!r} {_failure(complaint)}: "
-        f"{type(error).__name__}: {error}"
+        f"the arguments of task {task_name!r} {_failure(complaint)}: {_told(error)}"
     )

@@ -70,3 +70,18 @@ async def test_what_a_task_sets_in_its_context_is_not_seen_by_the_next() -> None
         executor.submit(call)
     await _run(executor, done, 5)
     assert seen == [0] * 5
+
+
+async def test_a_call_that_raises_ends_neither_its_thread_nor_the_others(caplog):
+    done: list[Outcome] = []
+    executor = ThreadExecutor(asyncio.get_running_loop(), 1, done.extend)
+
+    def fails() -> Outcome:
+        raise SystemExit(3)
+
+    for n in range(3):
+        executor.submit(fails)
+        executor.submit(lambda n=n: _outcome(str(n)))
+    await _run(executor, done, 3)
+    assert [outcome.task_id for outcome in done] == ["0", "1", "2"]
+    assert caplog.text.count("SystemExit: 3") == 3
