@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fastqueue import TaskStatus
+from fastqueue.client import submissions
 from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.tasks.ids import new_task_id
 from harness import bounded, eventually, registry_of
@@ -311,3 +312,17 @@ async def test_a_client_that_comes_back_gets_the_results_it_missed(cluster):
     await eventually(lambda: all(client.get_status(i) == "success" for i in task_ids))
     assert [client.get_result(i).result for i in task_ids] == list(range(10))
     assert len(gate.ran) == 10
+
+
+async def test_tasks_the_cache_forgot_before_they_were_sent_are_awaited_all_the_same(
+    cluster, monkeypatch
+):
+    # So that most of them aren't sent yet when the client asks for what it may have missed.
+    monkeypatch.setattr(submissions, "_WINDOW_TASKS", 10)
+    monkeypatch.setattr(submissions, "_BATCH_TASKS_MAX", 10)
+    client = await cluster.client(result_cache_size=10)  # there is no control plane
+    calls = [asyncio.ensure_future(client.submit_task("add", (n, 0))) for n in range(200)]
+    await eventually(lambda: len(client._connection.results._waiters) == 200)
+    await cluster.start(registry_of(add))
+    results = await bounded(asyncio.gather(*calls))
+    assert [result.result for result in results] == list(range(200))

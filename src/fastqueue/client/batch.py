@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from fastqueue.errors import SubmissionRefused
+from fastqueue.errors import ClientStateError, SubmissionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,10 @@ async def submit_all(submissions: Submissions, tasks: Sequence[NewTask]) -> None
     error = tally.first_error
     if error is None:
         return
+    if isinstance(error, ClientStateError) and tally.failed < len(tasks):
+        raise ClientStateError(
+            f"{error}: {tally.failed:,} of {len(tasks):,} tasks weren't acknowledged"
+        ) from error
     if tally.failed < len(tasks) or isinstance(error, SubmissionRefused):
         raise SubmissionRefused(
             f"{tally.failed:,} of {len(tasks):,} tasks weren't taken, the first because: {error}"

@@ -108,7 +108,7 @@ class Client:
         client that is started already stays as it is.
 
         Raises:
-            ClientStateError: it is started on another event loop.
+            ClientStateError: it is started on another event loop, or was stopped meanwhile.
         """
         if self._connection is not None:
             self._check_loop(self._connection)
@@ -126,6 +126,8 @@ class Client:
                 connection.dialer.where,
                 self._settings.timeout_s,
             )
+        if self._connection is not connection:
+            raise ClientStateError("the client was stopped while it started")
 
     def stop(self) -> None:
         """Stop at once; calls that still wait raise `ClientStateError`.

@@ -66,6 +66,7 @@ class ClientConnection:
     def close(self, error: Exception) -> None:
         """End everything; whoever still waits gets `error`."""
         self.dialer.close()
+        self.connected.set()  # for a `start` that waits for it, now in vain
         for task in self._watching:
             task.cancel()
         self.submissions.fail_all(error)

@@ -9,7 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from fastqueue.errors import ControlPlaneUnavailable, FastQueueError, Overloaded, SubmissionRefused
+from fastqueue.errors import (
+    ClientStateError,
+    ControlPlaneUnavailable,
+    FastQueueError,
+    Overloaded,
+    SubmissionRefused,
+)
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 
@@ -45,6 +51,7 @@ class Requests:
         self._parts: dict[int, list[Result | None]] = {}
         self._queries: list[tuple[str, asyncio.Future[Result | None]]] = []
         self._query_tasks: set[asyncio.Task[None]] = set()
+        self._closed: Exception | None = None
         self.refusal = ""
 
     async def ask(self, make: Callable[[int], object]) -> Any:
@@ -52,8 +59,11 @@ class Requests:
 
         Raises:
             ControlPlaneUnavailable: there was none in time.
+            ClientStateError: the client was stopped.
             FastQueueError: the control plane refused.
         """
+        if self._closed is not None:
+            raise ClientStateError(*self._closed.args)
         if len(self._unanswered) >= _REQUESTS_MAX:
             raise Overloaded(f"{_REQUESTS_MAX:,} requests of this client are unanswered already")
         self._last_request += 1
@@ -142,7 +152,8 @@ class Requests:
             entry[1].set_result(message)
 
     def fail_all(self, error: Exception) -> None:
-        """Raise `error` for everything that is unanswered."""
+        """Raise `error` for everything that is unanswered, and ask nothing any more."""
+        self._closed = error
         for _, answer in self._unanswered.values():
             if not answer.done():
                 answer.set_exception(error)

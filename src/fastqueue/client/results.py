@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fastqueue.config import SerializationFormat
+from fastqueue.errors import ClientStateError
 from fastqueue.tasks.models import TaskResult, TaskStatus
 from fastqueue.tasks.serializer import decode_result
 
@@ -51,7 +52,13 @@ def to_task_result(result: Result) -> TaskResult:
 
 
 def _utc(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        # A subworker's clock says what no calendar can: the result itself is as good.
+        return None
 
 
 class Results:
@@ -68,12 +75,17 @@ class Results:
         self._bytes = 0
         # A bare status until the result is there.
         self._known: OrderedDict[str, TaskStatus | Result] = OrderedDict()
+        # The control plane may not have these yet: it would call them unknown. They are kept apart
+        # from the cache, which forgets.
+        self._unacknowledged: set[str] = set()
         self._waiters: dict[str, list[Waiter]] = {}
+        self._closed: Exception | None = None
 
     # -- the cache
 
     def note_submitted(self, task_id: str) -> None:
         """Remember a task as pending."""
+        self._unacknowledged.add(task_id)
         self._known[task_id] = TaskStatus.PENDING
         if len(self._known) > self._size_max:
             self._forget_oldest()
@@ -85,11 +97,13 @@ class Results:
 
     def note_queued(self, task_id: str) -> None:
         """Note that the control plane has it, unless more is known already."""
+        self._unacknowledged.discard(task_id)
         if self._known.get(task_id) is TaskStatus.PENDING:
             self._known[task_id] = TaskStatus.QUEUED
 
     def forget(self, task_id: str) -> None:
         """Forget a task that wasn't taken."""
+        self._unacknowledged.discard(task_id)
         known = self._known.pop(task_id, None)
         if known is not None and not isinstance(known, TaskStatus):
             self._bytes -= known.size_bytes
@@ -104,14 +118,19 @@ class Results:
     def unfinished(self) -> list[str]:
         """Return the ids whose result is still to come: those remembered and those awaited."""
         queued = (i for i, known in self._known.items() if known is TaskStatus.QUEUED)
-        pending = {i for i, known in self._known.items() if known is TaskStatus.PENDING}
-        awaited = (i for i in self._waiters if i not in pending)
+        awaited = (i for i in self._waiters if i not in self._unacknowledged)
         return list(dict.fromkeys((*queued, *awaited)))
 
     # -- waiting
 
     def wait(self, task_id: str) -> Waiter:
-        """Return a future of the task's result; None if it turns out that there is none."""
+        """Return a future of the task's result; None if it turns out that there is none.
+
+        Raises:
+            ClientStateError: the client was stopped.
+        """
+        if self._closed is not None:
+            raise ClientStateError(*self._closed.args)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(task_id, []).append(waiter)
         return waiter
@@ -148,7 +167,8 @@ class Results:
                     waiter.set_result(None)
 
     def fail_all(self, error: Exception) -> None:
-        """Raise `error` in every waiter."""
+        """Raise `error` in every waiter, and let nobody wait any more."""
+        self._closed = error
         waiters, self._waiters = self._waiters, {}
         for waiting in waiters.values():
             for waiter in waiting:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from fastqueue.errors import (
+    ClientStateError,
     ControlPlaneUnavailable,
     FastQueueError,
     Overloaded,
@@ -107,7 +108,9 @@ class Submissions:
         self._sent_tasks = 0
         self._sent_bytes = 0
         self._last_request = 0
-        self._retry_timers: set[asyncio.TimerHandle] = set()
+        # What the control plane had no room for, by the timer after which it is sent again.
+        self._retrying: dict[asyncio.TimerHandle, _Batch] = {}
+        self._closed: Exception | None = None
         self._room = asyncio.Event()
         self._room.set()
         self._idle = asyncio.Event()
@@ -135,15 +138,26 @@ class Submissions:
         return self._room.is_set()
 
     def submit(self, task: NewTask) -> asyncio.Future[None]:
-        """Submit a task; return a future that is done once the task is on disk."""
+        """Submit a task; return a future that is done once the task is on disk.
+
+        Raises:
+            ClientStateError: the client was stopped.
+        """
         waiter: asyncio.Future[None] = self._loop.create_future()
         self.add(task, waiter)
         return waiter
 
     def add(self, task: NewTask, waiter: Waiter) -> None:
-        """Submit a task with whatever else this turn of the loop submits; tell `waiter`."""
+        """Submit a task with whatever else this turn of the loop submits; tell `waiter`.
+
+        Raises:
+            ClientStateError: the client was stopped.
+        """
         batch = self._open
         if batch is None:
+            # Only here, for the sake of speed: nothing is open once all have failed.
+            if self._closed is not None:
+                raise ClientStateError(*self._closed.args)
             batch = self._open = _Batch(self._retries)
             self._idle.clear()
             self._loop.call_soon(self._flush)
@@ -153,13 +167,14 @@ class Submissions:
             self._close_batch()
 
     def fail_all(self, error: Exception) -> None:
-        """Raise `error` for everything that isn't acknowledged."""
+        """Raise `error` for everything that isn't acknowledged, and take nothing any more."""
+        self._closed = error
         self._close_batch()
-        for timer in self._retry_timers:
+        for timer in self._retrying:
             timer.cancel()
-        self._retry_timers.clear()
-        for batch in [*self._waiting, *self._sent.values()]:
+        for batch in [*self._waiting, *self._sent.values(), *self._retrying.values()]:
             self._fail(batch, error)
+        self._retrying.clear()
         self._waiting.clear()
         self._sent.clear()
         self._waiting_tasks = self._sent_tasks = self._sent_bytes = 0
@@ -258,7 +273,7 @@ class Submissions:
             self._send(self._connection)
         if self._waiting_tasks < _WAITING_TASKS_MAX:
             self._room.set()
-        if not (self._open or self._waiting or self._sent or self._retry_timers):
+        if not (self._open or self._waiting or self._sent or self._retrying):
             self._idle.set()
 
     def _send(self, connection: Connection) -> None:
@@ -291,13 +306,13 @@ class Submissions:
         wait_s = max(retry_after_s, backoff_s(of.tries, _RETRY_FIRST_S, _RETRY_MAX_S))
 
         def resend() -> None:
-            self._retry_timers.discard(timer)
+            del self._retrying[timer]
             self._start_deadline(batch)
             self._wait_in_front(batch)
             self._pump()
 
         timer = self._loop.call_later(wait_s, resend)
-        self._retry_timers.add(timer)
+        self._retrying[timer] = batch
 
     def _on_deadline(self, batch: _Batch) -> None:
         error = self._unavailable("the submission wasn't acknowledged")
