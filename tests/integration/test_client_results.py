@@ -317,12 +317,14 @@ async def test_a_client_that_comes_back_gets_the_results_it_missed(cluster):
 async def test_tasks_the_cache_forgot_before_they_were_sent_are_awaited_all_the_same(
     cluster, monkeypatch
 ):
-    # So that most of them aren't sent yet when the client asks for what it may have missed.
+    # So that most of them aren't sent yet when the client asks for what it may have missed, and
+    # half of them still wait for room.
+    monkeypatch.setattr(submissions, "_WAITING_TASKS_MAX", 100)
     monkeypatch.setattr(submissions, "_WINDOW_TASKS", 10)
     monkeypatch.setattr(submissions, "_BATCH_TASKS_MAX", 10)
     client = await cluster.client(result_cache_size=10)  # there is no control plane
     calls = [asyncio.ensure_future(client.submit_task("add", (n, 0))) for n in range(200)]
-    await eventually(lambda: len(client._connection.results._waiters) == 200)
+    await eventually(lambda: not client._connection.submissions.has_room)
     await cluster.start(registry_of(add))
     results = await bounded(asyncio.gather(*calls))
     assert [result.result for result in results] == list(range(200))

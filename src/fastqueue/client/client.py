@@ -221,9 +221,10 @@ class Client:
         connection = self._started()
         new = self._new_task(connection, task_name, args, kwargs or {}, priority)
         deadline = connection.loop.time() + self._settings.timeout_s
+        await connection.submissions.wait_for_room()
+        # Not before there is room: what is waited for and not submitted looks like another's.
         waiter = connection.results.wait(new.task_id)
         try:
-            await connection.submissions.wait_for_room()
             await connection.submissions.submit(new)
             async with asyncio.timeout_at(deadline):
                 result = await waiter
