@@ -115,7 +115,11 @@ class Client:
             return
         connection = ClientConnection(self._settings, instance=uuid.uuid4().hex, name=self._name)
         self._connection = connection
-        await connection.dialer.start()
+        try:
+            await connection.dialer.start()
+        except BaseException:
+            self._connection = None
+            raise
         try:
             async with asyncio.timeout(_START_WAIT_S):
                 await connection.connected.wait()

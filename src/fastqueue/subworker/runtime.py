@@ -68,7 +68,8 @@ class Runtime:
         self._held: dict[str, Lease] = {}
         # Per priority, those not started: (arrived at, lease).
         self._queued: tuple[deque[tuple[float, Lease]], ...] = (deque(), deque(), deque(), deque())
-        self._running: dict[str, asyncio.Task[None] | None] = {}
+        # By token: a task may be leased here again while a run under a void lease still goes on.
+        self._running: dict[int, asyncio.Task[None] | None] = {}
         self._outcomes: list[Outcome] = []
         self._unacknowledged: dict[int, list[Outcome]] = {}
         # Sequence numbers of reports that this connection hasn't carried yet.
@@ -149,7 +150,8 @@ class Runtime:
     def _revoke(self, task_ids: Iterable[str]) -> None:
         """Forget void leases; one that runs goes on, and its outcome will be refused."""
         for task_id in task_ids:
-            if task_id not in self._running:
+            lease = self._held.get(task_id)
+            if lease is not None and lease.token not in self._running:
                 self._forget(task_id)
 
     def _forget(self, task_id: str) -> None:
@@ -217,10 +219,10 @@ class Runtime:
             self._on_outcomes([failed(lease, error, started_at, started_at)])
             return
         if definition.executor == "thread":
-            self._running[lease.task_id] = None
+            self._running[lease.token] = None
             self._threads.submit(partial(_run_function, definition, lease, self._result_bytes_max))
             return
-        self._running[lease.task_id] = self._loop.create_task(
+        self._running[lease.token] = self._loop.create_task(
             self._run_coroutine(definition, lease, started_at),
             name=lease.name,
             context=contextvars.Context(),
@@ -247,8 +249,9 @@ class Runtime:
         if not self._outcomes:
             self._loop.call_soon(self._report)
         for outcome in outcomes:
-            self._running.pop(outcome.task_id, None)
-            if outcome.task_id in self._held:
+            self._running.pop(outcome.token, None)
+            held = self._held.get(outcome.task_id)
+            if held is not None and held.token == outcome.token:
                 self._outcomes.append(outcome)
 
     # -- reporting
@@ -301,7 +304,7 @@ class Runtime:
             pass
         else:
             return True
-        unfinished = [self._held[task_id] for task_id in self._running if task_id in self._held]
+        unfinished = [lease for lease in self._held.values() if lease.token in self._running]
         logger.warning(
             "%d tasks didn't end within %g s and are given back: %s",
             len(unfinished),
