@@ -11,7 +11,7 @@ import pytest
 
 from fastqueue import Client, TaskPriority
 from fastqueue.errors import ClientStateError, ConfigurationError, ControlPlaneUnavailable
-from harness import bounded, eventually, free_address, registry_of
+from harness import Cluster, bounded, eventually, free_address, registry_of
 
 
 async def add(x, y):
@@ -295,3 +295,22 @@ async def test_a_priority_is_a_name_in_any_letter_case(cluster, priority):
     client = await cluster.client()
     task_id = await client.delay("add", 1, 2, priority=priority)
     await eventually(lambda: client.get_status(task_id) == "success")
+
+
+def test_a_client_whose_event_loop_has_ended_can_be_started_on_another(tmp_path):
+    """As in a notebook or a script that calls asyncio.run more than once."""
+    client = Client(discovery_address=free_address(), timeout=5)
+
+    async def use():
+        cluster = Cluster(tmp_path)
+        cluster.discovery_address = client._settings.discovery_address
+        await cluster.start(registry_of(add))
+        try:
+            await client.start()
+            return (await client.submit_task("add", (1, 2))).result
+        finally:
+            await cluster.close()
+
+    assert asyncio.run(use()) == 3
+    assert asyncio.run(use()) == 3
+    client.stop()

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from fastqueue import Client
-from fastqueue.client import client as client_module
-from fastqueue.client import submissions
+from fastqueue.client import lifecycle, submissions
 from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import ClientStateError, ControlPlaneUnavailable
 from fastqueue.tasks.ids import new_task_id
@@ -25,7 +24,7 @@ SOME_ID = new_task_id()
 @pytest.fixture(autouse=True)
 def short_start(monkeypatch):
     """Let clients start quickly where nobody is there."""
-    monkeypatch.setattr(client_module, "_START_WAIT_S", 0.05)
+    monkeypatch.setattr(lifecycle, "_START_WAIT_S", 0.05)
 
 
 async def collect(results):
@@ -142,7 +141,7 @@ async def test_a_call_that_waits_for_room_ends_when_the_client_stops(cluster, mo
 async def test_a_start_that_is_still_looking_ends_when_the_client_stops(
     cluster, monkeypatch, caplog
 ):
-    monkeypatch.setattr(client_module, "_START_WAIT_S", 30.0)
+    monkeypatch.setattr(lifecycle, "_START_WAIT_S", 30.0)
     client = Client(discovery_address=cluster.discovery_address)
     starting = asyncio.ensure_future(client.start())
     await asyncio.sleep(0)

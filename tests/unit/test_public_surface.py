@@ -116,7 +116,7 @@ def test_one_name_is_one_thing_wherever_it_is_imported_from():
 
 
 def test_the_client_has_these_methods_and_no_other():
-    public = {name for name in vars(fastqueue.Client) if not name.startswith("_")}
+    public = {name for name in dir(fastqueue.Client) if not name.startswith("_")}
     assert public == CLIENT_METHODS
 
 

@@ -1,28 +1,23 @@
 """Own the client that applications use: submit tasks, await or query results.
 
-Everything between `start` and `stop` lives in a `ClientConnection`; this module checks what it is
-given, encodes it, and turns what comes back into results and errors.
+It checks what it is given, encodes it, and turns what comes back into results and errors; starting
+and stopping is `lifecycle`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import sys
-import uuid
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from fastqueue.client.batch import submit_all
 from fastqueue.client.checks import check_ids, is_possible_id, make_callback
 from fastqueue.client.completion import iterate_completed
-from fastqueue.client.connection import ClientConnection
+from fastqueue.client.lifecycle import ClientLifecycle
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
 from fastqueue.config import ClientSettings, SerializationFormat
 from fastqueue.core.records import NewTask
 from fastqueue.errors import (
-    ClientStateError,
     PayloadTooLarge,
     ResultExpired,
     TaskTimeout,
@@ -35,21 +30,17 @@ from fastqueue.tasks.serializer import allow_pickle, encode_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
 
+    from fastqueue.client.connection import ClientConnection
     from fastqueue.core.records import Callback, Result
 
 __all__ = ["Client"]
 
-logger = logging.getLogger(__name__)
-
-# How long `start` waits for a control plane before it returns without one.
-_START_WAIT_S = 1.0
 # Tasks of one `submit_batch` that are encoded before the loop gets its turn.
 _BATCH_STEP = 1_000
 
 
-class Client:
+class Client(ClientLifecycle):
     """Submit tasks to a control plane, and await or query their results.
 
     Make one per application and start it on the event loop that uses it. Each setting that isn't
@@ -78,7 +69,7 @@ class Client:
         control_plane_address: str | None = None,
         result_cache_size: int | None = None,
     ) -> None:
-        self._settings = settings = ClientSettings.resolve(
+        settings = ClientSettings.resolve(
             discovery_address=discovery_address,
             serialization_format=serialization_format,
             timeout=timeout,
@@ -86,91 +77,11 @@ class Client:
             control_plane_address=control_plane_address,
             result_cache_size=result_cache_size,
         )
+        super().__init__(settings)
         self._format = settings.serialization_format
         self._format_code = self._format.code
         if self._format is SerializationFormat.PICKLE:
             allow_pickle()
-        self._name = os.path.basename(sys.argv[0] if sys.argv and sys.argv[0] else "python")
-        self._connection: ClientConnection | None = None
-        self._was_stopped = False
-
-    def __repr__(self) -> str:
-        state = "started" if self._connection else "stopped" if self._was_stopped else "not started"
-        return f"<fastqueue.Client {state}>"
-
-    # -- life
-
-    async def start(self) -> None:
-        """Find the control plane and connect to it.
-
-        Returns once connected, which takes milliseconds. With no control plane there it returns
-        after a second, logs a warning, and goes on looking; calls made meanwhile wait for it. A
-        client that is started already stays as it is.
-
-        Raises:
-            ClientStateError: it is started on another event loop, or was stopped meanwhile.
-        """
-        if self._connection is not None:
-            self._check_loop(self._connection)
-            return
-        connection = ClientConnection(self._settings, instance=uuid.uuid4().hex, name=self._name)
-        self._connection = connection
-        try:
-            await connection.dialer.start()
-        except BaseException:
-            self._connection = None
-            raise
-        try:
-            async with asyncio.timeout(_START_WAIT_S):
-                await connection.connected.wait()
-        except TimeoutError:
-            logger.warning(
-                "no control plane yet, looked for %s; start one with `fastqueue control-plane`. "
-                "Calls made meanwhile wait up to %g s",
-                connection.dialer.where,
-                self._settings.timeout_s,
-            )
-        if self._connection is not connection:
-            raise ClientStateError("the client was stopped while it started")
-
-    def stop(self) -> None:
-        """Stop at once; calls that still wait raise `ClientStateError`.
-
-        May be called from the event loop or from another thread, and more than once. The client
-        can be started again.
-        """
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        self._was_stopped = True
-        error = ClientStateError("the client was stopped while this call waited")
-        loop = connection.loop
-        if _is_running_here(loop):
-            connection.close(error)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(connection.close, error)
-
-    async def aclose(self) -> None:
-        """Wait until everything submitted is acknowledged, then stop."""
-        connection = self._connection
-        if connection is None:
-            return
-        self._check_loop(connection)
-        await connection.submissions.flushed()
-        self.stop()
-        await connection.dialer.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     # -- submitting
 
@@ -416,31 +327,6 @@ class Client:
         )
         impossible = {task_id: {"state": "unknown"} for task_id in set(task_ids) - set(possible)}
         return {**answer.answer, **impossible}
-
-    # -- inside
-
-    def _started(self) -> ClientConnection:
-        connection = self._connection
-        if connection is None:
-            what = "is stopped" if self._was_stopped else "isn't started"
-            raise ClientStateError(f"the client {what}: call `await client.start()` first")
-        self._check_loop(connection)
-        return connection
-
-    @staticmethod
-    def _check_loop(connection: ClientConnection) -> None:
-        if asyncio.get_running_loop() is not connection.loop:
-            raise ClientStateError(
-                "the client was started on another event loop; use it there, or make and start a "
-                "client for this loop"
-            )
-
-
-def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
 
 
 def _known_result(result: Result | None, task_id: str) -> TaskResult:

@@ -7,12 +7,9 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from fastqueue.client.requests import IDS_MAX, Requests
 from fastqueue.client.results import Results
 from fastqueue.client.submissions import Submissions
-from fastqueue.errors import ProtocolError
 from fastqueue.link.dialer import Dialer
 from fastqueue.protocol import messages as msg
 
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["ClientConnection"]
 
 logger = logging.getLogger(__name__)
-
-_decode = msgspec.msgpack.Decoder(msg.ToClient).decode
 
 
 class ClientConnection:
@@ -114,12 +109,7 @@ class ClientConnection:
             ProtocolError: one can't be understood.
         """
         for body in bodies:
-            try:
-                message = _decode(body)
-            except msg.DECODE_ERRORS as error:
-                raise ProtocolError(
-                    f"the control plane sent what makes no sense: {error}"
-                ) from error
+            message = msg.decode_to_client(body)
             match message:
                 case msg.Push():
                     self.results.push(message.results)

@@ -16,8 +16,6 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from fastqueue._version import __version__
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
@@ -40,8 +38,6 @@ _HELLO_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 _SESSIONS_MAX = 10_000
 _BACKLOG = 1_024
-
-_decode = msgspec.msgpack.Decoder(msg.ToControlPlane).decode
 
 
 class _Session:
@@ -289,10 +285,7 @@ class Server:
     # -- everything else
 
     def _receive(self, session: _Session, body: bytes) -> None:
-        try:
-            message = _decode(body)
-        except msg.DECODE_ERRORS as error:
-            raise ProtocolError(f"it sent what can't be understood: {error}") from error
+        message = msg.decode_to_control_plane(body)
         hello = session.hello
         is_client = hello is not None and hello.role == msg.ROLE_CLIENT
         command = (

@@ -8,7 +8,7 @@ follows is arrays, compact and quick to decode. Each later message is one of `To
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -28,7 +28,6 @@ from fastqueue.errors import ProtocolError
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
-    "DECODE_ERRORS",
     "PROTOCOL_VERSION",
     "ROLE_CLIENT",
     "ROLE_SUBWORKER",
@@ -60,10 +59,15 @@ __all__ = [
     "Welcome",
     "decode_greeting",
     "decode_hello",
+    "decode_to_client",
+    "decode_to_control_plane",
+    "decode_to_subworker",
     "encode",
 ]
 
 PROTOCOL_VERSION = 1
+
+_Message = TypeVar("_Message")
 
 # One message is one command, and a command is dealt with in one go: these bound how long that is.
 _TaskIds = Annotated[list[TaskId], Meta(max_length=1_000)]
@@ -255,7 +259,46 @@ ToSubworker = Leases | Reported | Revoked
 encode = msgspec.msgpack.Encoder().encode
 
 # What a body that isn't one of ours raises: msgspec checks that a text is UTF-8 apart.
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
+
+_to_control_plane: msgspec.msgpack.Decoder[ToControlPlane] = msgspec.msgpack.Decoder(ToControlPlane)
+_to_client: msgspec.msgpack.Decoder[ToClient] = msgspec.msgpack.Decoder(ToClient)
+_to_subworker: msgspec.msgpack.Decoder[ToSubworker] = msgspec.msgpack.Decoder(ToSubworker)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_Message], body: bytes) -> _Message:
+    try:
+        return decoder.decode(body)
+    except _DECODE_ERRORS as error:
+        raise ProtocolError(f"it sent what can't be understood: {error}") from error
+
+
+def decode_to_control_plane(body: bytes) -> ToControlPlane:
+    """Return what a client or a subworker sent.
+
+    Raises:
+        ProtocolError: it can't be understood.
+    """
+    return _decode(_to_control_plane, body)
+
+
+def decode_to_client(body: bytes) -> ToClient:
+    """Return what the control plane sent to a client.
+
+    Raises:
+        ProtocolError: it can't be understood.
+    """
+    return _decode(_to_client, body)
+
+
+def decode_to_subworker(body: bytes) -> ToSubworker:
+    """Return what the control plane sent to a subworker.
+
+    Raises:
+        ProtocolError: it can't be understood.
+    """
+    return _decode(_to_subworker, body)
+
 
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode
 _greetings: msgspec.msgpack.Decoder[Welcome | Refusal] = msgspec.msgpack.Decoder(Welcome | Refusal)
@@ -269,7 +312,7 @@ def decode_hello(body: bytes | memoryview) -> Hello:
     """
     try:
         return _decode_hello(body)
-    except DECODE_ERRORS as error:
+    except _DECODE_ERRORS as error:
         raise ProtocolError(f"the first frame isn't a hello of fastqueue: {error}") from error
 
 
@@ -281,5 +324,5 @@ def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal:
     """
     try:
         return _greetings.decode(body)
-    except DECODE_ERRORS as error:
+    except _DECODE_ERRORS as error:
         raise ProtocolError(f"the peer didn't answer like a control plane: {error}") from error

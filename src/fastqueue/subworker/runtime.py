@@ -16,11 +16,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from fastqueue.config import SerializationFormat
 from fastqueue.core.records import HeldLease, Outcome
-from fastqueue.errors import ProtocolError
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 from fastqueue.subworker.outcomes import failed, returned
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 logger = logging.getLogger(__name__)
-
-_decode = msgspec.msgpack.Decoder(msg.ToSubworker).decode
 
 # A task that was prefetched and still waits after this is given back: others may be idle.
 _WAIT_MAX_S = 0.25
@@ -121,12 +116,7 @@ class Runtime:
             ProtocolError: one can't be understood.
         """
         for body in bodies:
-            try:
-                message = _decode(body)
-            except msg.DECODE_ERRORS as error:
-                raise ProtocolError(
-                    f"the control plane sent what makes no sense: {error}"
-                ) from error
+            message = msg.decode_to_subworker(body)
             match message:
                 case msg.Leases():
                     self._take(message.leases)
