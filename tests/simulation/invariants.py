@@ -31,7 +31,8 @@ def _check_tasks(core: Core, store: MemoryStore) -> None:
         assert task.task_id == task_id
         assert task_id not in state.retention, "a task is live and recorded at once"
         if task.status is TaskStatus.QUEUED:
-            assert task.lane.ready.get(task.key) is task, "a queued task waits nowhere"
+            waits = state.suspects if task.is_suspect else task.lane.ready
+            assert waits.get(task.key) is task, "a queued task waits nowhere"
             assert task.worker is None
             assert task.token == 0
             stored = store._tables.tasks[task.key]
@@ -40,6 +41,7 @@ def _check_tasks(core: Core, store: MemoryStore) -> None:
         else:
             assert task.status is TaskStatus.RUNNING
             assert task.key not in task.lane.ready, "a running task waits to run again"
+            assert task.key not in state.suspects, "a running task waits to run again"
             assert task.worker is not None
             assert task.worker.tasks[task_id] is task
             assert task.token > 0
@@ -67,6 +69,9 @@ def _check_workers(core: Core) -> None:
     running = sum(1 for task in state.tasks.values() if task.worker is not None)
     assert running == sum(len(worker.tasks) for worker in state.workers)
     for worker in state.workers:
+        assert not worker.suspects or len(worker.tasks) == 1, "a suspect runs beside others"
+        assert worker.suspects == sum(task.is_suspect for task in worker.tasks.values())
+        assert worker.leased_bytes == sum(task.payload_bytes for task in worker.tasks.values())
         if not worker.session:
             assert worker.tasks, "a subworker that is gone and holds nothing is remembered"
 

@@ -12,6 +12,7 @@ from fastqueue.core import effects as fx
 from fastqueue.core.commands import Loaded
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
+from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,8 @@ _Item = TypeVar("_Item")
 # a frame, and the peer can begin before all of it is there.
 _FRAME_BYTES_GOAL = 1024**2
 _FRAME_ITEMS_MAX = 1_000
+# Tasks named in one log line.
+_SHOWN_MAX = 5
 _CALLBACKS_AT_ONCE = 500
 _CALLBACK_BYTES_GOAL = 1024**2
 # What one report's results may be to be pushed out of memory; more is read back as it is taken.
@@ -71,6 +74,8 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                     effect.address, _CALLBACKS_AT_ONCE, _CALLBACK_BYTES_GOAL
                 )
                 peers.deliver(effect.address, owed)
+            case fx.TellWorkerLost():
+                _log_lost_worker(effect)
             case fx.CloseSession():
                 peers.close(effect.session, effect.reason)
     for session, results in pushes.items():
@@ -78,6 +83,25 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
         bodies += (encode(msg.Push(chunk)) for chunk in _chunks(results, _result_size))
     for session, bodies in outgoing.items():
         peers.send(session, bodies)
+
+
+def _log_lost_worker(effect: fx.TellWorkerLost) -> None:
+    def shown(tasks: Sequence[tuple[str, str]]) -> str:
+        more = f" and {len(tasks) - _SHOWN_MAX:,} more" if len(tasks) > _SHOWN_MAX else ""
+        return ", ".join(f"{name} ({task_id})" for name, task_id in tasks[:_SHOWN_MAX]) + more
+
+    if effect.requeued:
+        logger.warning(
+            "subworker %s is gone; what it ran is queued again: %s",
+            effect.worker_id,
+            shown(effect.requeued),
+        )
+    if effect.quarantined:
+        logger.error(
+            "subworker %s is gone, as were others that ran these tasks; they are quarantined: %s",
+            effect.worker_id,
+            shown(effect.quarantined),
+        )
 
 
 def _push(
@@ -166,5 +190,10 @@ def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.Answer
 def _answer_cancel(engine: Engine, effect: fx.AnswerCancel) -> msg.Cancelled:
     rest = [task_id for task_id in effect.task_ids if task_id not in effect.answers]
     recorded = engine.store.find_statuses(rest)
-    answers = [effect.answers.get(i, (False, recorded.get(i))) for i in effect.task_ids]
+    answers = []
+    for task_id in effect.task_ids:
+        status = recorded.get(task_id)
+        # One that was cancelled before is cancelled: so a cancellation may be sent again.
+        is_cancelled = status is TaskStatus.CANCELLED
+        answers.append(effect.answers.get(task_id, (is_cancelled, status)))
     return msg.Cancelled(effect.request, answers)

@@ -17,7 +17,6 @@ from fastqueue.core.effects import DeliverCallbacks
 from fastqueue.core.inspection import inspect
 from fastqueue.core.leasing import (
     disconnect_worker,
-    expire_workers,
     give_back,
     lease_ready,
     loaded,
@@ -35,6 +34,7 @@ from fastqueue.core.requests import (
 )
 from fastqueue.core.state import Snapshot, State
 from fastqueue.core.submission import submit
+from fastqueue.core.suspects import expire_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ def _callbacks_sent(
 
 def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> None:
     state.last_tick = now
-    expire_workers(state, now, decision)
+    expire_workers(state, command.at, now, decision)
     state.evict(now, decision)
     if state.refusals_due:
         refuse_unknown_names(state, command.at, now, decision)

@@ -25,6 +25,7 @@ __all__ = [
     "RevokeLeases",
     "SendLeases",
     "TellExpired",
+    "TellWorkerLost",
 ]
 
 
@@ -138,6 +139,15 @@ class CloseSession:
 
 
 @dataclass(frozen=True, slots=True)
+class TellWorkerLost:
+    """Say in the log that a subworker is gone, and what becomes of its tasks: (name, id) each."""
+
+    worker_id: str
+    requeued: Sequence[tuple[str, str]]
+    quarantined: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Refill:
     """Read the next tasks of a lane from the store, and tell the core by `Loaded`."""
 
@@ -161,6 +171,7 @@ Effect = (
     | PushResults
     | PushStored
     | TellExpired
+    | TellWorkerLost
     | AnswerQuery
     | AnswerInspect
     | AnswerWatch

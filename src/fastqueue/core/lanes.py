@@ -40,6 +40,7 @@ class Task:
         "client",
         "crashes",
         "format",
+        "is_suspect",
         "key",
         "lane",
         "payload_bytes",
@@ -70,6 +71,7 @@ class Task:
         self.payload_bytes = payload_bytes
         self.attempt = attempt
         self.crashes = crashes
+        self.is_suspect = False
         self.status = TaskStatus.QUEUED
         self.token = 0
         self.worker: Worker | None = None

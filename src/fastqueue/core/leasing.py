@@ -9,9 +9,10 @@ a restart may be adopted if nobody else has the task and no such lease was decla
 from __future__ import annotations
 
 import heapq
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import LeasesAdded, LeasesEnded, LeasesLost, NamesOffered
+from fastqueue.core.changes import LeasesAdded, LeasesEnded, NamesOffered
 from fastqueue.core.effects import (
     AcknowledgeReport,
     CloseSession,
@@ -23,6 +24,7 @@ from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK, Lane, Task
 from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.core.suspects import lease_suspects
 from fastqueue.core.workers import Crew, Worker
 from fastqueue.tasks.models import TaskStatus
 
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from fastqueue.core.records import HeldLease
     from fastqueue.core.state import State
 
+# What one tick leases to each subworker: the leases, and the keys of their tasks.
+_Batches = dict[Worker, tuple[list[Lease], list[int]]]
+
 __all__ = [
     "disconnect_worker",
-    "expire_workers",
     "give_back",
     "lease_ready",
     "loaded",
@@ -97,6 +101,7 @@ def _keep_lease(
     ):
         return False
     task.lane.ready.pop(task.key, None)
+    state.suspects.pop(task.key, None)
     state.assign(task, worker, held.token, TaskEvent.ADOPTED)
     decision.changes.append(LeasesAdded([(task.key, task.token, worker.instance)]))
     return True
@@ -109,18 +114,6 @@ def disconnect_worker(state: State, worker: Worker, now: float) -> None:
         worker.deadline = now + state.limits.session_grace_s
     else:
         state.workers.forget(worker)
-
-
-def expire_workers(state: State, now: float, decision: Decision) -> None:
-    """Take the tasks of subworkers that didn't come back in time."""
-    for worker in state.workers.expired(now):
-        lost = list(worker.tasks.values())
-        for task in lost:
-            state.unassign(task, TaskEvent.LEASE_LOST)
-            task.crashes += 1
-        state.lanes.put_back(lost)
-        state.workers.forget(worker)
-        decision.changes.append(LeasesLost([(t.attempt, t.crashes, t.key) for t in lost]))
 
 
 def set_capacity(state: State, command: SetCapacity, now: float, decision: Decision) -> None:
@@ -149,7 +142,7 @@ def _requeue(state: State, tasks: list[Task], decision: Decision) -> None:
     for task in tasks:
         state.unassign(task, TaskEvent.GIVEN_BACK)
         task.attempt -= 1
-    state.lanes.put_back(tasks)
+    state.put_back(tasks)
     decision.changes.append(LeasesEnded([task.key for task in tasks]))
 
 
@@ -193,7 +186,11 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
     lane.refilling = False
     for stored in command.tasks:
         if stored.task_id not in state.tasks:
-            state.lanes.put_last(state.load(lane, stored))
+            task = state.load(lane, stored)
+            if task.is_suspect:
+                state.suspects[task.key] = task
+            else:
+                state.lanes.put_last(task)
         lane.last_key = stored.key
     # A task from beyond the window may be in it already: adopted once, and given back since.
     lane.restore_order()
@@ -203,8 +200,10 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
 
 def lease_ready(state: State, now: float, decision: Decision) -> None:
     """Lease ready tasks in strict priority order, first in first out within each priority."""
-    batches: dict[Worker, tuple[list[Lease], list[int]]] = {}
+    batches: _Batches = {}
     may_lease = now >= state.leases_begin_at
+    if may_lease and (state.suspects or state.reserved is not None):
+        lease_suspects(state, partial(_lease, state, batches))
     for lanes in state.lanes.active:
         if lanes:
             if may_lease:
@@ -224,7 +223,7 @@ def lease_ready(state: State, now: float, decision: Decision) -> None:
 def _lease_rank(
     state: State,
     lanes: Iterable[Lane],
-    batches: dict[Worker, tuple[list[Lease], list[int]]],
+    batches: _Batches,
 ) -> None:
     heads = []
     for lane in lanes:
@@ -235,31 +234,41 @@ def _lease_rank(
                     (next(iter(lane.ready)) & SEQUENCE_MASK, lane.lane_id, lane, Crew(workers))
                 )
     heapq.heapify(heads)
-    token = fencing_token(state.epoch, state.last_lease)
-    first = token
     while heads:
         _, lane_id, lane, crew = heads[0]
         worker = crew.pick()
         if worker is None:
             heapq.heappop(heads)
             continue
-        key, task = lane.ready.popitem(last=False)
-        token += 1
-        state.assign(task, worker, token, TaskEvent.LEASED)
-        batch = batches.get(worker)
-        if batch is None:
-            batch = batches[worker] = ([], [])
-        callback = task.callback is not None
-        batch[0].append(
-            Lease(task.task_id, token, task.attempt, lane.name, lane.rank, task.format, callback)
-        )
-        batch[1].append(key)
+        _, task = lane.ready.popitem(last=False)
+        _lease(state, batches, task, worker)
         if not lane.ready:
             heapq.heappop(heads)
         elif len(heads) > 1:
             head = next(iter(lane.ready)) & SEQUENCE_MASK
             heapq.heapreplace(heads, (head, lane_id, lane, crew))
-    state.last_lease += token - first
+
+
+def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:
+    state.last_lease += 1
+    token = fencing_token(state.epoch, state.last_lease)
+    state.assign(task, worker, token, TaskEvent.LEASED)
+    batch = batches.get(worker)
+    if batch is None:
+        batch = batches[worker] = ([], [])
+    lane = task.lane
+    batch[0].append(
+        Lease(
+            task.task_id,
+            token,
+            task.attempt,
+            lane.name,
+            lane.rank,
+            task.format,
+            task.callback is not None,
+        )
+    )
+    batch[1].append(task.key)
 
 
 def _refill(state: State, lane: Lane, decision: Decision) -> None:

@@ -28,6 +28,8 @@ class CoreLimits:
         payload_bytes_max: size of one task's encoded arguments.
         lease_bytes_max: payload bytes leased to one subworker at one time; a payload that is larger
             by itself is leased alone.
+        isolate_after_crashes: subworkers that died with a task before it is run alone.
+        crashes_max: subworkers that died with a task before it is quarantined.
         callbacks_max: callbacks waiting to be delivered.
         callback_addresses_max: distinct addresses they wait for.
         callback_deliveries_max: addresses to which callbacks are being sent at one time.
@@ -58,6 +60,8 @@ class CoreLimits:
     tombstones_max: int = 2_000_000
     payload_bytes_max: int = 16 * 1024**2
     lease_bytes_max: int = 32 * 1024**2
+    isolate_after_crashes: int = 2
+    crashes_max: int = 3
     callbacks_max: int = 1_000_000
     callback_addresses_max: int = 100_000
     callback_deliveries_max: int = 64

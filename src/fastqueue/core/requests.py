@@ -96,7 +96,14 @@ def query(state: State, command: Query, now: float, decision: Decision) -> None:
     for task_id in command.task_ids:
         task = state.tasks.get(task_id)
         if task is not None:
-            live[task_id] = Result(task_id, task.status, task.lane.name, task.attempt, task.format)
+            live[task_id] = Result(
+                task_id,
+                task.status,
+                task.lane.name,
+                task.attempt,
+                task.format,
+                worker_id=task.worker.worker_id if task.worker is not None else None,
+            )
         elif task_id in state.retention:
             accessed.append((state.retention.access(task_id), task_id))
     if accessed:

@@ -109,6 +109,9 @@ class State:
         self.last_lease = 0
         self.young_tombstones, self.old_tombstones = snapshot.tombstones
         self.stale_outcomes = 0
+        # Tasks that wait for a subworker of their own, and the one that is kept free for them.
+        self.suspects: dict[int, Task] = {}
+        self.reserved: Worker | None = None
         # Ids watched by sessions that didn't submit them, and how many each session watches.
         self.watchers: dict[str, list[int]] = {}
         self.watched: dict[int, int] = {}
@@ -156,6 +159,7 @@ class State:
             stored.attempt,
             stored.crashes,
         )
+        task.is_suspect = stored.crashes >= self.limits.isolate_after_crashes
         self.tasks[task.task_id] = task
         lane.in_memory += 1
         return task
@@ -176,6 +180,11 @@ class State:
             task.worker.remove(task)
             task.worker = None
 
+    def put_back(self, tasks: list[Task]) -> None:
+        """Make tasks ready again whose lease brought no outcome."""
+        self.suspects.update((task.key, task) for task in tasks if task.is_suspect)
+        self.lanes.put_back(task for task in tasks if not task.is_suspect)
+
     def finish(
         self, task: Task, result: Result, json_result: bytes | None, now: float, into: Finished
     ) -> None:
@@ -183,6 +192,7 @@ class State:
         del self.tasks[task.task_id]
         if task.worker is not None:
             task.worker.remove(task)
+        self.suspects.pop(task.key, None)
         self.lanes.remove(task)
         into.keys.append(task.key)
         into.results.append(result)

@@ -26,6 +26,7 @@ class TaskEvent(enum.Enum):
     FAILED = enum.auto()
     CANCELLED = enum.auto()
     REFUSED = enum.auto()
+    QUARANTINED = enum.auto()
 
 
 _Q, _R = TaskStatus.QUEUED, TaskStatus.RUNNING
@@ -39,6 +40,7 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_R, TaskEvent.LEASE_LOST): TaskStatus.QUEUED,
     (_R, TaskEvent.SUCCEEDED): TaskStatus.SUCCESS,
     (_R, TaskEvent.FAILED): TaskStatus.FAILURE,
+    (_R, TaskEvent.QUARANTINED): TaskStatus.FAILURE,
 }
 
 

@@ -25,9 +25,11 @@ class Worker:
         "capacity",
         "deadline",
         "instance",
+        "is_reserved",
         "leased_bytes",
         "names",
         "session",
+        "suspects",
         "tasks",
         "worker_id",
     )
@@ -40,13 +42,18 @@ class Worker:
         self.capacity = 0
         self.tasks: dict[str, Task] = {}
         self.leased_bytes = 0
+        # How many of its tasks are suspects, and whether it is being kept free for one.
+        self.suspects = 0
+        self.is_reserved = False
         self._lease_bytes_max = lease_bytes_max
         self.deadline = 0.0
 
     @property
     def free(self) -> int:
         """Return how many more leases it can hold now."""
-        if not self.session or self.leased_bytes >= self._lease_bytes_max:
+        if not self.session or self.suspects or self.is_reserved:
+            return 0
+        if self.leased_bytes >= self._lease_bytes_max:
             return 0
         return self.capacity - len(self.tasks)
 
@@ -54,11 +61,13 @@ class Worker:
         """Hold a lease of the task."""
         self.tasks[task.task_id] = task
         self.leased_bytes += task.payload_bytes
+        self.suspects += task.is_suspect
 
     def remove(self, task: Task) -> None:
         """Hold a lease of the task no longer."""
         del self.tasks[task.task_id]
         self.leased_bytes -= task.payload_bytes
+        self.suspects -= task.is_suspect
 
     @property
     def load(self) -> float:
@@ -152,6 +161,10 @@ class Workers:
     def offering(self, name: str) -> list[Worker]:
         """Return the connected subworkers that offer a name and have a free slot."""
         return [w for w in self._offers.get(name, {}).values() if w.free > 0]
+
+    def able(self, name: str) -> list[Worker]:
+        """Return the connected subworkers that offer a name and take leases at all."""
+        return [w for w in self._offers.get(name, {}).values() if w.capacity > 0]
 
     def names(self) -> list[str]:
         """Return the names that connected subworkers offer, sorted."""

@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
         # Until the hellos are exchanged a stranger can make us hold no more than this.
         self.decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
+        self._peer = "a peer that isn't connected yet"
         self._reason: Exception | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -65,10 +66,7 @@ class Connection(asyncio.Protocol):
     @property
     def peer(self) -> str:
         """Return the peer's address, for log lines and errors."""
-        if self._transport is None:
-            return "a closed connection"
-        name = self._transport.get_extra_info("peername")
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "a local peer"
+        return self._peer
 
     @property
     def is_open(self) -> bool:
@@ -128,6 +126,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note that the stream is open."""
         self._transport = cast("asyncio.Transport", transport)
+        name = self._transport.get_extra_info("peername")
+        self._peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "a local peer"
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         _set_keepalive(self._transport.get_extra_info("socket"))
         if self._on_opened is not None:

@@ -1,0 +1,130 @@
+"""A task that kills its subworker is found out, and the others go through."""
+
+from __future__ import annotations
+
+from tests.unit.core.builders import (
+    connect_worker,
+    has,
+    leases,
+    make_core,
+    new_task,
+    only,
+    submit,
+    succeed,
+    tick,
+)
+
+from fastqueue.core import changes as ch
+from fastqueue.core import commands as cmd
+from fastqueue.core import effects as fx
+from fastqueue.core.core import Core
+from fastqueue.core.records import Lease
+from fastqueue.core.state import Snapshot
+from fastqueue.tasks.models import TaskStatus
+
+
+class Fleet:
+    """Play one subworker that dies and is replaced, on a clock that moves past its grace time."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.now = 0.0
+        self.session = 100
+        connect_worker(core, self.session, instance=str(self.session))
+
+    def die(self) -> list[Lease]:
+        self.core.apply(cmd.SessionLost(self.session), self.now)
+        self.now += 2.0
+        self.session += 1
+        connect_worker(self.core, self.session, instance=str(self.session), now=self.now)
+        self.last = tick(self.core, self.now)
+        return leases(self.last)
+
+
+def test_the_first_crash_is_nobodys_fault() -> None:
+    core = make_core()
+    fleet = Fleet(core)
+    submit(core, new_task("a"), new_task("b"))
+    tick(core)
+    assert {lease.task_id for lease in fleet.die()} == {"a", "b"}
+
+
+def test_after_the_second_crash_each_is_run_alone_and_the_innocent_goes_through() -> None:
+    core = make_core()
+    fleet = Fleet(core)
+    submit(core, new_task("innocent"), new_task("poison"))
+    tick(core)
+    fleet.die()
+    (first,) = fleet.die()
+    assert first.task_id == "innocent"
+    assert not leases(tick(core, fleet.now)), "nothing runs beside a suspect"
+    submit(core, new_task("other"))
+    assert not leases(tick(core, fleet.now))
+    succeed(core, first, session=fleet.session)
+    (second,) = leases(tick(core, fleet.now))
+    assert second.task_id == "poison"
+    (third,) = fleet.die()
+    assert third.task_id == "other"
+    (result,) = only(fleet.last, ch.TasksFinished).results
+    assert (result.task_id, result.status) == ("poison", TaskStatus.FAILURE)
+    assert result.error is not None
+    assert result.error.startswith("TaskQuarantined: ")
+    assert [task_id for _, task_id in only(fleet.last, fx.TellWorkerLost).quarantined] == ["poison"]
+
+
+def test_a_busy_subworker_is_kept_free_for_a_suspect_and_others_go_on_elsewhere() -> None:
+    core = make_core()
+    fleet = Fleet(core)
+    submit(core, new_task("suspect"))
+    tick(core)
+    fleet.die()
+    connect_worker(core, 1, instance="small", capacity=4)
+    connect_worker(core, 2, instance="large", capacity=40)
+    core.apply(cmd.SessionLost(fleet.session), fleet.now)
+    submit(core, *(new_task(f"x{n}") for n in range(4)))
+    tick(core, fleet.now)
+    fleet.now += 2.0
+    submit(core, *(new_task(f"y{n}") for n in range(8)))
+    decision = tick(core, fleet.now)
+    assert "suspect" not in {lease.task_id for lease in leases(decision)}
+    reserved = core.state.reserved
+    assert reserved is not None
+    sessions = {e.session for e in decision.effects if isinstance(e, fx.SendLeases)}
+    assert sessions == {3 - reserved.session}, "the other one gets all of the rest"
+
+
+def test_a_suspect_can_be_cancelled() -> None:
+    core = make_core()
+    submit(core, new_task("a"))
+    for session in (10, 11):
+        connect_worker(core, session, instance=str(session), now=float(session))
+        assert leases(tick(core, float(session)))
+        core.apply(cmd.SessionLost(session), float(session))
+    tick(core, 30.0)
+    assert [task.task_id for task in core.state.suspects.values()] == ["a"]
+    decision = core.apply(cmd.Cancel(1, 1, ["a"], 5.0), 30.0)
+    assert only(decision, ch.TasksFinished).results[0].status is TaskStatus.CANCELLED
+    assert not core.state.suspects
+    assert not core.state.tasks
+
+
+def test_crashes_are_remembered_across_a_restart() -> None:
+    stored = cmd.StoredTask((1 << 44) | 1, "a", "c", 2, 2, 0, 0.0, 2)
+    other = cmd.StoredTask((1 << 44) | 2, "b", "c", 0, 0, 0, 0.0, 2)
+    core = make_core(snapshot=Snapshot(epoch=2, lanes=[(1, "default", 2, "add", 2)]))
+    connect_worker(core)
+    refill = only(tick(core), fx.Refill)
+    core.apply(cmd.Loaded(refill.lane_id, [stored, other], exhausted=True), 0.0)
+    assert [lease.task_id for lease in leases(tick(core))] == ["a"]
+
+
+def test_a_quarantined_task_calls_back_and_is_told_to_its_client() -> None:
+    core = make_core()
+    core.apply(cmd.ClientReady(1, "c"), 0.0)
+    fleet = Fleet(core)
+    submit(core, new_task("a"))
+    tick(core)
+    for _ in range(3):
+        fleet.die()
+    assert has(fleet.last, fx.PushResults)
+    assert not core.state.tasks
