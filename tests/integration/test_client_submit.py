@@ -21,7 +21,7 @@ from fastqueue.errors import (
     TaskTimeout,
 )
 from fastqueue.tasks.registry import default_registry
-from harness import bounded, eventually, registry_of
+from harness import LONG_S, bounded, eventually, registry_of
 from proxy import CuttingProxy
 
 
@@ -384,3 +384,42 @@ async def test_an_argument_that_cannot_be_serialised_is_named_before_anything_is
         await client.submit_task("echo", (0, lambda: None))
     stats = await client.inspect()
     assert stats["queued"] == stats["results"] == 0
+
+
+@pytest.mark.parametrize(
+    "call", [("add",), "add", ["add"], ("add", (1,), {}, 4), ("add", "text"), ("add", 5), None]
+)
+async def test_a_call_of_a_batch_that_is_none_submits_nothing(cluster, call):
+    await cluster.start(registry_of(add))
+    client = await cluster.client()
+    with pytest.raises(TypeError, match="a call of submit_batch is"):
+        await client.submit_batch([("add", (1, 2)), call])
+    stats = await client.inspect()
+    assert (stats["queued"], stats["running"], stats["results"]) == (0, 0, 0)
+
+
+async def test_a_call_of_a_batch_may_leave_its_keyword_arguments_out(cluster):
+    await cluster.start(registry_of(add))
+    client = await cluster.client()
+    ids = await client.submit_batch(
+        [("add", (1, 2)), ["add", [3], {"y": 4}], ("add", (5, 6), None)]
+    )
+    values = {r.task_id: r.result async for r in client.as_completed(ids, timeout=LONG_S)}
+    assert [values[task_id] for task_id in ids] == [3, 7, 11]
+
+
+async def test_a_task_that_is_cancelled_already_is_cancelled(cluster):
+    await cluster.start_control_plane()
+    client = await cluster.client()
+    task_id = await client.delay("add", 1, 2)
+    assert await client.cancel(task_id)
+    again = await client.cancel(task_id)
+    assert again
+    assert again.status == "cancelled"
+
+
+async def test_callback_data_that_cannot_be_sent_is_named(cluster):
+    await cluster.start_control_plane()
+    client = await cluster.client()
+    with pytest.raises(SerializationError, match="callback_data"):
+        await client.delay_with_callback("add", "tcp://127.0.0.1:6000", callback_data=object())

@@ -10,7 +10,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastqueue.client.batch import submit_all
-from fastqueue.client.checks import check_ids, is_possible_id, make_callback
+from fastqueue.client.checks import (
+    check_ids,
+    is_possible_id,
+    make_callback,
+    take_call_apart,
+)
 from fastqueue.client.completion import iterate_completed
 from fastqueue.client.lifecycle import ClientLifecycle
 from fastqueue.client.requests import IDS_MAX
@@ -205,6 +210,7 @@ class Client(ClientLifecycle):
             priority: of all of them.
 
         Raises:
+            TypeError: a call is neither of these; nothing is submitted.
             SubmissionRefused: some weren't taken; the message says how many, and why the first
                 wasn't. The others are stored.
             FastQueueError: as for `delay`.
@@ -213,8 +219,8 @@ class Client(ClientLifecycle):
         parsed = TaskPriority.parse(priority)
         # All are encoded before the first is sent: an argument that can't be leaves nothing behind.
         tasks: list[NewTask] = []
-        for name_or_task, args, *rest in calls:
-            kwargs = rest[0] if rest else {}
+        for call in calls:
+            name_or_task, args, kwargs = take_call_apart(call)
             tasks.append(self._new_task(connection, name_or_task, args, kwargs, parsed))
             if len(tasks) % _BATCH_STEP == 0:
                 await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fastqueue.client.checks import is_possible_id
 from fastqueue.client.results import to_task_result
@@ -11,7 +11,7 @@ from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from fastqueue.client.connection import ClientConnection
     from fastqueue.client.results import Waiter
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fastqueue.tasks.models import TaskResult
 
 __all__ = ["iterate_completed"]
+
+_T = TypeVar("_T")
 
 
 async def iterate_completed(
@@ -46,13 +48,9 @@ async def iterate_completed(
         for result in ready:
             yield to_task_result(result)
         if foreign:
-            await connection.watch(foreign)
+            await _within(deadline, connection.watch(foreign), waiters, timeout)
         while waiters:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    task_id, waiter = await finished.get()
-            except TimeoutError:
-                raise _timed_out(waiters, timeout) from None
+            task_id, waiter = await _within(deadline, finished.get(), waiters, timeout)
             del waiters[task_id]
             outcome = waiter.result()
             if outcome is None:
@@ -64,6 +62,21 @@ async def iterate_completed(
     finally:
         for task_id, waiter in waiters.items():
             results.stop_waiting(task_id, waiter)
+
+
+async def _within(
+    deadline: float | None,
+    awaitable: Awaitable[_T],
+    waiters: dict[str, Waiter],
+    timeout: float | None,
+) -> _T:
+    try:
+        async with asyncio.timeout_at(deadline) as bound:
+            return await awaitable
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        raise _timed_out(waiters, timeout) from None
 
 
 def _timed_out(waiters: dict[str, Waiter], timeout: float | None) -> TaskTimeout:

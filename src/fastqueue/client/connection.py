@@ -53,6 +53,7 @@ class ClientConnection:
         self.requests = Requests(timeout_s=settings.timeout_s, where=self._where)
         self.connected = asyncio.Event()
         self.payload_bytes_max: int | None = None
+        self._is_closed = False
         self._watching: set[asyncio.Task[None]] = set()
 
     def _where(self) -> str:
@@ -60,6 +61,7 @@ class ClientConnection:
 
     def close(self, error: Exception) -> None:
         """End everything; whoever still waits gets `error`."""
+        self._is_closed = True
         self.dialer.close()
         self.connected.set()  # for a `start` that waits for it, now in vain
         for task in self._watching:
@@ -122,7 +124,9 @@ class ClientConnection:
 
     def on_disconnected(self, reason: Exception | None) -> None:
         """Keep what isn't acknowledged for the next connection."""
-        logger.info("the connection to the control plane ended (%s); connecting anew", reason)
+        if not self._is_closed:
+            why = reason or "it hung up"
+            logger.info("the connection to the control plane ended (%s); connecting anew", why)
         self.connected.clear()
         self.submissions.on_disconnected()
         self.requests.on_disconnected()

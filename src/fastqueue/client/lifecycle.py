@@ -129,8 +129,8 @@ class ClientLifecycle:
     def _check_loop(connection: ClientConnection) -> None:
         if asyncio.get_running_loop() is not connection.loop:
             raise ClientStateError(
-                "the client was started on another event loop; use it there, or make and start a "
-                "client for this loop"
+                "the client was started on another event loop; use it there, or call "
+                "`client.stop()` and then `await client.start()` here"
             )
 
 

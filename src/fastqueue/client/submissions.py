@@ -62,9 +62,18 @@ class Waiter(Protocol):
 class _Batch:
     """Hold tasks that go out in one frame, and who waits for their acknowledgement."""
 
-    __slots__ = ("deadline", "retries_left", "size_bytes", "tasks", "tries", "waiters")
+    __slots__ = (
+        "deadline",
+        "expires_at",
+        "retries_left",
+        "size_bytes",
+        "tasks",
+        "tries",
+        "waiters",
+    )
 
-    def __init__(self, retries_left: int) -> None:
+    def __init__(self, retries_left: int, expires_at: float) -> None:
+        self.expires_at = expires_at
         self.tasks: list[NewTask] = []
         self.waiters: list[Waiter] = []
         self.size_bytes = 0
@@ -158,7 +167,7 @@ class Submissions:
             # Only here, for the sake of speed: nothing is open once all have failed.
             if self._closed is not None:
                 raise ClientStateError(*self._closed.args)
-            batch = self._open = _Batch(self._retries)
+            batch = self._open = _Batch(self._retries, self._loop.time() + self._timeout_s)
             self._idle.clear()
             self._loop.call_soon(self._flush)
         batch.add(task, waiter)
@@ -261,7 +270,7 @@ class Submissions:
             self._room.clear()
 
     def _start_deadline(self, batch: _Batch) -> None:
-        batch.deadline = self._loop.call_later(self._timeout_s, self._on_deadline, batch)
+        batch.deadline = self._loop.call_at(batch.expires_at, self._on_deadline, batch)
 
     def _wait_in_front(self, batch: _Batch) -> None:
         self._waiting.appendleft(batch)
@@ -299,7 +308,7 @@ class Submissions:
         of: _Batch,
         retry_after_s: float,
     ) -> None:
-        batch = _Batch(of.retries_left - 1)
+        batch = _Batch(of.retries_left - 1, of.expires_at)
         batch.tries = of.tries
         for task, waiter in tasks:
             batch.add(task, waiter)

@@ -110,16 +110,20 @@ class Dialer:
         self._attempted = ""
         self._refusal = ""
         self._nonsense = ""
+        self._last_error = ""
         self._greeting: asyncio.Future[msg.Welcome | msg.Refusal] | None = None
 
     @property
     def where(self) -> str:
-        """Return where the control plane is looked for, for errors."""
+        """Return where the control plane is looked for and what came of it, for errors."""
+        last = f"; last error: {self._last_error}" if self._last_error else ""
+        if self._welcome is not None and self._connection is not None:
+            return f"at {self._connection.peer}, which is connected but hasn't answered yet"
         if self._listener is None:
-            return f"at {self._address}"
+            return f"at {self._address}{last}"
         current = self._listener.current()
         heard = f"; last announced at {current.address}" if current else "; nothing is announced"
-        return f"by its announcements at {self._discovery_address}{heard}"
+        return f"by its announcements at {self._discovery_address}{heard}{last}"
 
     async def start(self) -> None:
         """Begin to look for the control plane; returns at once."""
@@ -169,6 +173,7 @@ class Dialer:
                 connection, greeting = attempt.result()
             except (OSError, ProtocolError, TimeoutError) as error:
                 logger.debug("no connection to %s: %s", address, error)
+                self._last_error = str(error) or type(error).__name__
                 failures += 1
             else:
                 if isinstance(greeting, msg.Refusal):
@@ -176,7 +181,7 @@ class Dialer:
                     pause_s = 0.0 if greeting.retry else _REFUSED_PAUSE_S
                     self._note_refusal(f"{address} turned us down: {greeting.message}")
                 else:
-                    failures, self._refusal = 0, ""
+                    failures, self._refusal, self._last_error = 0, "", ""
                     await self._use(connection, greeting)
             await self._pause(pause_s or backoff_s(failures, _BACKOFF_FIRST_S, _BACKOFF_MAX_S))
 
