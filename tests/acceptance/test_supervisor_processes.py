@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 
-from cli_site import TASKS, gone, held_by, is_alive, says, serve
+import pytest
+from cli_site import TASKS, gone, held_by, is_alive, say, says, serve
 
 from fastqueue.config import SubworkerSettings
 from fastqueue.subworker.app import Subworker
@@ -49,16 +50,18 @@ async def test_a_task_that_kills_its_process_runs_again_in_the_next(site):
 
 
 async def test_a_subworker_that_keeps_dying_is_started_ever_less_often(site):
+    control_plane = await serve(site)
+    client = await site.client()
+    pid = (await client.submit_task("whoami")).result
+    # Once one could be started, none is given up.
     site.write("tasks.py", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    control_plane = site.command(
-        "control-plane",
-        *("control-plane", "--task-modules=tasks", "--base-address", site.base_address),
-    )
-    for delay in ("0.1", "0.2", "0.4", "0.8"):
+    os.kill(pid, signal.SIGKILL)
+    await control_plane.says("was killed by SIGKILL; starting it in 0.1 s")
+    for delay in ("0.2", "0.4", "0.8"):
         await control_plane.says(f"was killed by SIGSEGV; starting it in {delay} s")
     # Once it can be started, it is.
     site.write("tasks.py", TASKS)
-    await control_plane.says("control plane ready")
+    assert (await client.submit_task("add", (1, 2))).result == 3
 
 
 async def test_a_module_broken_later_doesnt_end_what_ran_before(site):
@@ -229,3 +232,42 @@ async def test_a_supervisor_that_is_stopped_as_it_starts_leaves_nothing(site):
     await bounded(supervisor.stop())
     assert supervisor.pids == []
     await bounded(supervisor.wait())
+
+
+@pytest.mark.parametrize("name", ["queue", "types", "fastqueue"])
+async def test_a_project_may_have_a_module_named_like_one_that_fastqueue_needs(site, name):
+    site.write(f"{name}.py", "")
+    site.write("tasks.py", TASKS)
+    control_plane = site.run(
+        "control-plane",
+        # As the installed command does it: without the current directory on the path.
+        *(sys.executable, "-P", "-m", "fastqueue", "control-plane", "--task-modules=tasks"),
+        *("--base-address", site.base_address, "--processes=1"),
+    )
+    await control_plane.says("control plane ready")
+    client = await site.client()
+    assert (await client.submit_task("echo", (1,))).result == [[1], {}]
+
+
+@pytest.mark.parametrize(
+    ("death", "how"),
+    [
+        ("raise KeyboardInterrupt", "ended with exit code 130"),
+        ("os._exit(7)", "ended with exit code 7"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+    ],
+)
+async def test_a_subworker_that_dies_of_its_task_modules_is_given_up_after_three_tries(
+    site, death, how
+):
+    site.write("tasks.py", f"import os, signal\n{death}\n")
+    said = await say(
+        site,
+        *("control-plane", "--task-modules=tasks", "--base-address", site.base_address),
+        "--processes=2",
+    )
+    assert said.code == 2
+    assert said.err.count(how) == 3
+    last = said.err.splitlines()[-1]
+    assert how in last
+    assert "before its task modules were imported, 3 times in a row; nothing runs" in last

@@ -37,6 +37,8 @@ CONNECTED = b"c"
 """What a child writes once the control plane knows it."""
 
 _BACKOFF_FIRST_S = 0.1
+# A child that dies this often before it has imported its task modules dies of them.
+_TRIES_MAX = 3
 _BACKOFF_MAX_S = 5.0
 # A child that ran for this long didn't die of what the one before it died of.
 _STEADY_S = 10.0
@@ -115,7 +117,7 @@ class Supervisor:
         """Wait until all children have been stopped.
 
         Raises:
-            ConfigurationError: one can't start; it has said why on stderr.
+            ConfigurationError: one can't start, or dies before it has imported its task modules.
         """
         if not self._tasks:
             await self._stopping.wait()
@@ -169,6 +171,7 @@ class Supervisor:
         if child is not self._children[0]:
             await self._unless_stopping(self._children[0].imported.wait())
         backoff_s = _BACKOFF_FIRST_S
+        tries = 0
         while not self._stopping.is_set():
             started_at = time.monotonic()
             try:
@@ -177,6 +180,12 @@ class Supervisor:
                 how = f"can't be started: {error}"
             if self._stopping.is_set():
                 return
+            tries += 1
+            if tries >= _TRIES_MAX and not child.imported.is_set():
+                raise ConfigurationError(
+                    f"subworker {child.worker_id} {how} before its task modules were imported, "
+                    f"{tries} times in a row; nothing runs"
+                )
             if time.monotonic() - started_at >= _STEADY_S:
                 backoff_s = _BACKOFF_FIRST_S
             logger.error("subworker %s %s; starting it in %g s", child.worker_id, how, backoff_s)
@@ -222,7 +231,8 @@ class Supervisor:
 
     def _command(self, worker_id: str) -> list[str]:
         settings = self._settings
-        command = [sys.executable, "-m", "fastqueue", "subworker", "--exit-with-parent"]
+        # Safe of the project's own files: without -P its queue.py would be taken for Python's.
+        command = [sys.executable, "-P", "-m", "fastqueue", "subworker", "--exit-with-parent"]
         command += [f"--worker-id={worker_id}", f"--log-level={self._log_level}"]
         command += [f"--task-modules={module}" for module in settings.task_modules]
         if settings.control_plane_address is not None:

@@ -245,7 +245,8 @@ def load_task_modules(
 ) -> TaskRegistry:
     """Import task modules and register what they define.
 
-    The current directory comes first on `sys.path`, as it does for `python -m`.
+    The current directory is on `sys.path` behind the standard library and before what is
+    installed: a project's `queue.py` isn't to be taken for Python's.
 
     Args:
         names: `package.module`, several of them with commas between, or `path/to/file.py`.
@@ -291,7 +292,12 @@ def _definitions_of(module: ModuleType, new: Sequence[TaskDefinition]) -> list[T
     return [found[name] for name in sorted(found)]
 
 
-def _put_on_path(folder: str, index: int) -> None:
+def _put_on_path(folder: str, offset: int) -> None:
+    """Put a folder on `sys.path`, `offset` places behind the standard library."""
+    library = os.path.dirname(os.__file__)
+    folders = (library, os.path.join(library, "lib-dynload"))
+    behind = max((n + 1 for n, entry in enumerate(sys.path) if entry in folders), default=0)
+    index = behind + offset
     if folder not in sys.path[: index + 1]:
         sys.path.insert(index, folder)
 
@@ -313,7 +319,7 @@ def _import_file(name: str) -> ModuleType:
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)
         folder = folder.parent
-    # Second: the current directory stays first.
+    # Second: the current directory comes before it.
     _put_on_path(str(folder), 1)
     module = _import_module(".".join(parts), name)
     loaded = getattr(module, "__file__", None)

@@ -242,8 +242,15 @@ class TestLoading:
     def test_a_module_of_the_current_directory_is_found(self, project, module_name):
         project(f"{module_name}.py", ADD)
         assert load_task_modules([module_name]) is default_registry
-        assert sys.path[0] == str(Path.cwd())
         assert default_registry.get("add").function(1, 2) == 3
+
+    def test_a_modules_own_name_goes_before_an_installed_one_but_not_before_pythons(
+        self, project, module_name
+    ):
+        project("sched.py", "raise ValueError")
+        project("mypy.py", "mine = True")
+        project(f"{module_name}.py", ADD + "import sched, mypy\nassert mypy.mine\n")
+        load_task_modules([module_name])
 
     def test_loading_twice_changes_nothing(self, project, module_name):
         project(f"{module_name}.py", ADD)
@@ -265,7 +272,6 @@ class TestLoading:
         project(f"src/{module_name}/other.py", "")
         load_task_modules([f"src/{module_name}/tasks.py"])
         assert default_registry.get("add").module == f"{module_name}.tasks"
-        assert sys.path[0] == str(Path.cwd())
 
     def test_a_file_outside_the_current_directory_is_found(self, project, module_name, tmp_path):
         (tmp_path / "my tasks").mkdir()
