@@ -51,7 +51,8 @@ def expire_workers(state: State, at: float, now: float, decision: Decision) -> N
         state.conclude(finished, now, decision)
         decision.effects.append(
             TellWorkerLost(
-                worker.worker_id,
+                # One from before a restart that never came back is known by its instance alone.
+                worker.worker_id or worker.instance,
                 [(task.lane.name, task.task_id) for task in lost],
                 [(result.name, result.task_id) for result in finished.results],
             )
