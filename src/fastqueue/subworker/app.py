@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # After the tasks have ended, their reports still have to be acknowledged.
 _FLUSH_TIMEOUT_S = 5.0
+# How long to be without a control plane before saying so, and then before saying it again.
+_UNCONNECTED_FIRST_S = 1.0
+_UNCONNECTED_AGAIN_S = 30.0
 
 
 class Subworker:
@@ -51,6 +54,7 @@ class Subworker:
         allow_pickle(settings.allow_pickle)
         self._runtime: Runtime | None = None
         self._dialer: Dialer | None = None
+        self._warning: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to look for the control plane; returns at once."""
@@ -65,6 +69,9 @@ class Subworker:
             discovery_address=settings.discovery_address,
         )
         await self._dialer.start()
+        self._warning = asyncio.create_task(
+            _warn_while_unconnected(self._runtime, self._dialer), name="fastqueue-unconnected"
+        )
 
     async def connected(self) -> None:
         """Wait until the control plane knows this subworker, once started."""
@@ -93,13 +100,41 @@ class Subworker:
             Whether every task ended by itself. If not, a thread may still be in one: end the
             process without waiting for it.
         """
-        runtime, dialer = self._runtime, self._dialer
-        self._runtime = self._dialer = None
+        runtime, dialer, warning = self._runtime, self._dialer, self._warning
+        self._runtime = self._dialer = self._warning = None
         if runtime is None or dialer is None:
             return True
+        if warning is not None:
+            warning.cancel()
+            await asyncio.wait([warning])
         ended = await runtime.drain(self._settings.grace_s if grace_s is None else grace_s)
         runtime.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                 await dialer.aclose()
         return ended
+
+
+async def _warn_while_unconnected(runtime: Runtime, dialer: Dialer) -> None:
+    """Say where the control plane is looked for, whenever it hasn't been found for a while."""
+    while True:
+        await runtime.disconnected.wait()
+        pause_s, waited_s = _UNCONNECTED_FIRST_S, 0.0
+        while not await _happens(runtime.connected, pause_s):
+            waited_s += pause_s
+            logger.warning(
+                "no connection to a control plane for %g s, looked for %s; nothing new is run "
+                "until there is one",
+                waited_s,
+                dialer.where,
+            )
+            pause_s = _UNCONNECTED_AGAIN_S
+
+
+async def _happens(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

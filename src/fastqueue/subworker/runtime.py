@@ -77,6 +77,8 @@ class Runtime:
         self._quiet.set()
         self._all_ended = asyncio.Event()
         self.connected = asyncio.Event()
+        self.disconnected = asyncio.Event()
+        self.disconnected.set()
 
     # -- what the dialer calls
 
@@ -89,6 +91,7 @@ class Runtime:
         connection.send(encode(msg.Ready(self._names, capacity, held)))
         self._unsent = deque(self._unacknowledged)
         self._send_reports()
+        self.disconnected.clear()
         self.connected.set()
         logger.info(
             "connected to control plane %s; %d tasks on offer", connection.peer, len(self._names)
@@ -97,6 +100,8 @@ class Runtime:
     def on_disconnected(self, reason: Exception | None) -> None:
         """Go on with what runs; it is reported on the next connection."""
         self._connection = None
+        self.connected.clear()
+        self.disconnected.set()
         if not self._is_closed:
             why = reason or "it hung up"
             logger.info("the connection to the control plane ended (%s); connecting anew", why)
