@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastqueue._version import __version__
 from fastqueue.client.client import Client
+from fastqueue.client.sync import SyncClient
 from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
 from fastqueue.tasks.registry import task
 from fastqueue.tasks.serializer import SerializationFormat
@@ -12,6 +13,7 @@ __all__ = [
     "Cancellation",
     "Client",
     "SerializationFormat",
+    "SyncClient",
     "TaskPriority",
     "TaskResult",
     "TaskStatus",

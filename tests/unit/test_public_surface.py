@@ -17,6 +17,7 @@ PUBLIC_NAMES = {
     "Cancellation",
     "Client",
     "SerializationFormat",
+    "SyncClient",
     "TaskPriority",
     "TaskResult",
     "TaskStatus",

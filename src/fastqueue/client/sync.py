@@ -1,0 +1,236 @@
+"""Own the client for code without an event loop: a Flask or Django view, a script, a REPL.
+
+It runs a `Client` on an event loop in a thread of its own, and every call waits for its answer. Any
+number of threads may share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from fastqueue.client.client import Client
+from fastqueue.errors import ClientStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from fastqueue.config import SerializationFormat
+    from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
+
+__all__ = ["SyncClient"]
+
+_T = TypeVar("_T")
+
+
+class SyncClient:
+    """Submit tasks to a control plane, and wait for or query their results, without asyncio.
+
+    It starts at its first call, so one that is made before a web server forks its workers starts
+    in each of them. (A fork of a process in which it has discovered a control plane can't discover
+    one again; with a given `control_plane_address` it goes on there.) `Client` has the same methods
+    as coroutines; see there for what they do and raise.
+
+    Args:
+        discovery_address: where control planes announce themselves.
+        serialization_format: how arguments are encoded; PICKLE opts this process in to it.
+        timeout: how long one call waits, in seconds.
+        retries: how often a submission that wasn't acknowledged is sent again.
+        control_plane_address: the control plane, if it needn't be discovered.
+        result_cache_size: how many results `get_result` can return.
+
+    Raises:
+        ConfigurationError: a setting is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        discovery_address: str | None = None,
+        serialization_format: SerializationFormat | str | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        *,
+        control_plane_address: str | None = None,
+        result_cache_size: int | None = None,
+    ) -> None:
+        def make() -> Client:
+            return Client(
+                discovery_address,
+                serialization_format,
+                timeout,
+                retries,
+                control_plane_address=control_plane_address,
+                result_cache_size=result_cache_size,
+            )
+
+        self._make = make
+        self._client = make()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    # -- life
+
+    def start(self) -> None:
+        """Find the control plane and connect to it; calls do it by themselves."""
+        self._call(_ready)
+
+    def stop(self) -> None:
+        """Wait until everything submitted is acknowledged, then stop; twice does no harm."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            atexit.unregister(self.stop)
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # -- what a client does
+
+    def delay(
+        self,
+        name_or_task: str | Callable[..., Any],
+        /,
+        *args: Any,
+        priority: TaskPriority | str = "normal",
+        **kwargs: Any,
+    ) -> str:
+        """Submit a task and return its id once the control plane has it on disk."""
+        return self._call(
+            lambda client: client.delay(name_or_task, *args, priority=priority, **kwargs)
+        )
+
+    def submit_task(
+        self,
+        task_name: str | Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        priority: TaskPriority | str = "normal",
+    ) -> TaskResult:
+        """Submit a task and wait for its final state."""
+        return self._call(lambda client: client.submit_task(task_name, args, kwargs, priority))
+
+    def delay_with_callback(
+        self,
+        name_or_task: str | Callable[..., Any],
+        callback_address: str,
+        /,
+        *args: Any,
+        callback_data: Any = None,
+        priority: TaskPriority | str = "normal",
+        **kwargs: Any,
+    ) -> TaskResult:
+        """Submit a task whose completion is told to a listener."""
+        return self._call(
+            lambda client: client.delay_with_callback(
+                name_or_task,
+                callback_address,
+                *args,
+                callback_data=callback_data,
+                priority=priority,
+                **kwargs,
+            )
+        )
+
+    def submit_batch(
+        self, calls: Iterable[tuple[Any, ...]], *, priority: TaskPriority | str = "normal"
+    ) -> list[str]:
+        """Submit many tasks at once; return their ids, in order, once all are on disk."""
+        return self._call(lambda client: client.submit_batch(calls, priority=priority))
+
+    def get_task_result(self, task_id: str) -> TaskResult | None:
+        """Return what the control plane knows of a task, or `None` if unknown or expired."""
+        return self._call(lambda client: client.get_task_result(task_id))
+
+    def get_result(self, task_id: str) -> TaskResult | None:
+        """Return a task's result from this client's own cache, without asking anybody."""
+        return self._client.get_result(task_id)
+
+    def get_status(self, task_id: str) -> TaskStatus | None:
+        """Return a task's status from this client's own cache; otherwise as `get_result`."""
+        return self._client.get_status(task_id)
+
+    def as_completed(
+        self, task_ids: Iterable[str], *, timeout: float | None = None
+    ) -> Iterator[TaskResult]:
+        """Iterate over the results of tasks in the order in which they finish."""
+        ids = list(task_ids)
+
+        async def begin(client: Client) -> Any:
+            return client.as_completed(ids, timeout=timeout)
+
+        results = self._call(begin)
+        try:
+            while (result := self._call(lambda _: _next(results))) is not None:
+                yield result
+        finally:
+            self._call(lambda _: results.aclose())
+
+    def cancel(self, task_id: str) -> Cancellation:
+        """Cancel a task that is queued; one that runs or is over is left as it is."""
+        return self._call(lambda client: client.cancel(task_id))
+
+    def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what the control plane tells about itself."""
+        return self._call(lambda client: client.inspect(topic, task_ids))
+
+    # -- inside
+
+    def _call(self, make: Callable[[Client], Coroutine[Any, Any, _T]]) -> _T:
+        """Run what `make` makes on the client's loop and wait for what it returns."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise ClientStateError(
+                "SyncClient was called on an event loop, which it would block; use "
+                "`fastqueue.Client` there, and await it"
+            )
+        loop = self._running_loop()
+        return asyncio.run_coroutine_threadsafe(make(self._client), loop).result()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is not None and self._pid == os.getpid():
+                return self._loop
+            if self._pid not in (0, os.getpid()):
+                # Forked: the thread and the connection stayed with the parent.
+                self._client = self._make()
+            loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=loop.run_forever, name="fastqueue-client", daemon=True
+            )
+            self._thread.start()
+            self._pid = os.getpid()
+            asyncio.run_coroutine_threadsafe(self._client.start(), loop).result()
+            self._loop = loop
+            atexit.register(self.stop)
+            return loop
+
+
+async def _ready(_: Client) -> None:
+    """Do nothing; calling it has started the client."""
+
+
+async def _next(results: Any) -> TaskResult | None:
+    return await anext(results, None)
