@@ -83,6 +83,14 @@ READY = re.compile(
 )
 
 
+# A thread for which the interpreter would wait for ever.
+LINGERING = """
+import atexit, threading
+atexit.register(lambda: Path("cleaned").touch())
+threading.Thread(target=threading.Event().wait).start()
+"""
+
+
 @dataclass
 class Said:
     """Be what a command that has ended wrote, and its exit code."""

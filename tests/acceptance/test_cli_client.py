@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_site import TASKS, held_by, say, serve
+from cli_site import LINGERING, TASKS, held_by, say, serve
 
 import fastqueue
 
@@ -68,6 +68,17 @@ async def test_a_task_submitted_without_waiting_can_be_asked_after(site):
     said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--timeout", "0.2")
     assert said.code == 1
     assert "isn't finished in time; it goes on: see `fastqueue status --task-id" in said.err
+    assert said.out == ""
+
+    said = await say(
+        site, "submit", "--task-name", "hold", "--args", "a", "--timeout", "0.2", "--json"
+    )
+    assert said.code == 1
+    document = json.loads(said.out)
+    assert sorted(document) == ["status", "task_id"]
+    assert document["status"] == "queued"
+    assert document["task_id"] in said.err
+    assert "isn't finished in time" in said.err
 
     said = await say(
         site,
@@ -199,6 +210,40 @@ def test_a_reader_that_has_gone_is_no_reason_for_noise(tmp_path):
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list --task-modules tasks > /dev/full",
+        "list --task-modules tasks >&-",
+        "list --task-modules tasks --json > /dev/full",
+        "--version > /dev/full",
+        "submit --help > /dev/full",
+    ],
+)
+def test_an_output_that_cant_be_written_exits_74_and_says_so_in_a_line(tmp_path, command):
+    (tmp_path / "tasks.py").write_text(TASKS)
+    ended = subprocess.run(
+        f'"{sys.executable}" -m fastqueue {command}',
+        check=False,
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ended.returncode == 74
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("fastqueue: standard output ")
+
+
+async def test_list_doesnt_wait_for_a_thread_that_a_module_started(site):
+    site.write("tasks.py", TASKS + LINGERING)
+    said = await say(site, "list", "--task-modules", "tasks")
+    assert (said.code, said.err) == (0, "")
+    assert "Add two numbers." in said.out
+    assert (site.folder / "cleaned").exists()
+
+
 async def test_the_version_is_told(site):
     said = await say(site, "--version")
     assert (said.code, said.out) == (0, f"fastqueue {fastqueue.__version__}\n")
@@ -210,7 +255,7 @@ async def test_help_tells_the_commands_and_the_exit_codes(site):
     for word in ("control-plane", "subworker", "submit", "status", "cancel", "stats", "list"):
         assert word in said.out
     codes = [line.split(None, 1) for line in said.out.partition("Exit codes:")[2].splitlines()]
-    assert [code[0] for code in codes if code] == ["0", "1", "2", "3", "130"]
+    assert [code[0] for code in codes if code] == ["0", "1", "2", "3", "74", "130"]
 
 
 def test_help_loads_no_command():

@@ -7,7 +7,7 @@ import signal
 import socket
 
 import pytest
-from cli_site import READY, TASKS, gone, held_by, is_alive, say, says, serve
+from cli_site import LINGERING, READY, TASKS, gone, held_by, is_alive, say, says, serve
 
 from fastqueue import TaskStatus
 from harness import eventually
@@ -265,6 +265,18 @@ async def test_a_subworker_that_doesnt_listen_to_signals_is_killed(site):
     assert await control_plane.exit_code() == 0
     assert "didn't end in time and are killed" in control_plane.log
     assert not is_alive(pid)
+
+
+async def test_a_thread_that_a_task_module_started_is_not_waited_for(site):
+    site.write("tasks.py", TASKS + LINGERING)
+    control_plane = await serve(site)
+    pid = await pid_of_a_subworker(await site.client())
+    control_plane.signal(signal.SIGTERM)
+    assert await control_plane.exit_code() == 0
+    assert "killed" not in control_plane.log
+    assert "not waiting for threads of the task modules: Thread-" in control_plane.log
+    assert not is_alive(pid)
+    assert (site.folder / "cleaned").exists()
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])

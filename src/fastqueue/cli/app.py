@@ -13,7 +13,7 @@ import typer
 
 from fastqueue._version import __version__
 from fastqueue.cli.arguments import expand
-from fastqueue.cli.exit_codes import exiting
+from fastqueue.cli.exit_codes import DONE, CheckedStdout, exiting, leave
 from fastqueue.cli.logs import LogLevel
 from fastqueue.config import BASE_ADDRESS, DISCOVERY_ADDRESS
 from fastqueue.tasks.models import TaskPriority
@@ -27,6 +27,7 @@ Exit codes:
   1    the task failed, or a server failed while running
   2    wrong usage, configuration or task module
   3    no control plane answered
+  74   standard output is closed or can't be written
   130  ended by Ctrl-C
 """
 
@@ -43,12 +44,18 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line with the process's arguments, and exit."""
-    app(args=expand(sys.argv[1:]), prog_name="fastqueue")
+    if sys.stdout is not None:
+        sys.stdout = CheckedStdout(sys.stdout)
+    try:
+        with exiting():  # for what the parser itself prints: help, the version
+            app(args=expand(sys.argv[1:]), prog_name="fastqueue")
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else DONE)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"fastqueue {__version__}\n")
+        typer.echo(f"fastqueue {__version__}")
         raise typer.Exit
 
 
@@ -271,7 +278,7 @@ def submit(
     log_level: _LogLevel = LogLevel.WARNING,
 ) -> None:
     """Submit a task, wait for its result and print it."""
-    with exiting():
+    with exiting(prints=True):
         from fastqueue.cli.client_commands import run_submit
 
         code = run_submit(
@@ -300,7 +307,7 @@ def status(
 
     Exits with 0 for any known task, also for one that failed.
     """
-    with exiting():
+    with exiting(prints=True):
         from fastqueue.cli.client_commands import run_status
 
         given = _client_settings(control_plane_address, discovery_address, timeout)
@@ -321,7 +328,7 @@ def cancel(
 
     Exits with 1 if it isn't cancelled.
     """
-    with exiting():
+    with exiting(prints=True):
         from fastqueue.cli.client_commands import run_cancel
 
         given = _client_settings(control_plane_address, discovery_address, timeout)
@@ -338,7 +345,7 @@ def stats(
     log_level: _LogLevel = LogLevel.WARNING,
 ) -> None:
     """Show what is queued, running and connected."""
-    with exiting():
+    with exiting(prints=True):
         from fastqueue.cli.client_commands import run_stats
 
         given = _client_settings(control_plane_address, discovery_address, timeout)
@@ -356,7 +363,7 @@ def list_(
 
     No control plane is needed.
     """
-    with exiting():
+    with exiting(prints=True):
         from fastqueue.cli.client_commands import run_list
 
         code = run_list(task_modules or None, as_json=as_json, log_level=log_level)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fastqueue.cli.exit_codes import exiting
+from fastqueue.cli.exit_codes import DONE, exiting, leave
 from fastqueue.cli.logs import LogLevel
 from fastqueue.cli.subworker import run_subworker
 
@@ -19,12 +19,16 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run a subworker with the process's arguments until its supervisor ends it, and exit."""
-    with exiting():
-        arguments = vars(_parser().parse_args(sys.argv[2:]))
-        log_level = LogLevel(arguments.pop("log_level"))
-        del arguments["exit_with_parent"]
-        code = run_subworker(arguments, processes=1, exit_with_parent=True, log_level=log_level)
-    sys.exit(code)
+    code = DONE
+    try:
+        with exiting():
+            arguments = vars(_parser().parse_args(sys.argv[2:]))
+            log_level = LogLevel(arguments.pop("log_level"))
+            del arguments["exit_with_parent"]
+            code = run_subworker(arguments, processes=1, exit_with_parent=True, log_level=log_level)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else DONE
+    leave(code)
 
 
 def _parser() -> argparse.ArgumentParser:

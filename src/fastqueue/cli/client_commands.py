@@ -90,16 +90,25 @@ def run_submit(
         [task_id] = await client.submit_batch([call], priority=priority)
         if non_blocking:
             if as_json:
-                status = client.get_status(task_id) or TaskStatus.QUEUED
-                output.show_json({"task_id": task_id, "status": status})
+                _show_submitted(client, task_id)
             else:
                 output.show_line(task_id)
             return DONE
         left_s = max(0.0, deadline - loop.time())
-        result = await _outcome(client, task_id, left_s, f"task {task_name!r} ({task_id})")
+        try:
+            result = await _outcome(client, task_id, left_s, f"task {task_name!r} ({task_id})")
+        except TaskTimeout:
+            if as_json:
+                _show_submitted(client, task_id)
+            raise
         return _show_outcome(result, as_json=as_json)
 
     return _run(given, log_level, submit)
+
+
+def _show_submitted(client: Client, task_id: str) -> None:
+    status = client.get_status(task_id) or TaskStatus.QUEUED
+    output.show_json({"task_id": task_id, "status": status})
 
 
 async def _outcome(client: Client, task_id: str, timeout_s: float, who: str) -> TaskResult:
