@@ -70,6 +70,44 @@ async def test_task_modules_come_from_the_environment_or_a_file_too(site):
     await subworker.says("tasks on offer")
 
 
+async def test_every_option_of_the_servers_can_stand_in_a_file_or_the_environment(site):
+    site.write("tasks.py", TASKS)
+    site.write(
+        "fastqueue.toml",
+        f"""
+        [control-plane]
+        base-address = "{site.base_address}"
+        task-modules = ["tasks"]
+        concurrency = 3
+        grace = 20
+        processes = 2
+        [subworker]
+        task-modules = ["no_such_module"]
+        concurrency = 4
+        """,
+    )
+    control_plane = site.command("control-plane", "control-plane")
+    await control_plane.says("durability full, 2 local subworkers")
+    client = await site.client()
+    assert [one["capacity"] for one in (await client.inspect())["subworkers"]] == [3, 3]
+
+    variables = {"FASTQUEUE_PROCESSES": "2", "FASTQUEUE_LOG_LEVEL": "debug"}
+    options = ("--worker-id=w", "--task-modules=tasks")
+    subworker = site.command("w", "subworker", *options, environment=variables)
+    await says(subworker, "tasks on offer", 2)
+    assert "DEBUG [w-1]" in subworker.log
+
+
+async def test_the_environment_of_a_coordinator_is_no_hindrance_to_the_other_commands(site):
+    site.write("tasks.py", TASKS)
+    environment = {"FASTQUEUE_PROCESSES": "0", "FASTQUEUE_LOG_LEVEL": "info"}
+    said = await say(site, "list", "--task-modules", "tasks", environment=environment)
+    assert said.code == 0
+    address = f"--base-address={site.base_address}"
+    control_plane = site.command("cp", "control-plane", address, environment=environment)
+    await control_plane.says("0 local subworkers")
+
+
 async def test_the_dashboards_options_are_accepted(site):
     await serve(site, "--no-gui", "--gui-host=0.0.0.0", "--gui-port=1")
 
@@ -191,6 +229,7 @@ async def test_a_damaged_store_exits_1_and_is_left_as_it_is(site):
         (["--log-level=loud"], "--log-level"),
         (["--unknown"], "--unknown"),
         (["--worker-id"], "--worker-id"),
+        (["--concurrency=5000000000"], "concurrency"),
     ],
     ids=lambda value: str(value[0]) if isinstance(value, list) else "",
 )

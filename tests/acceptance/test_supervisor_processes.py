@@ -208,10 +208,11 @@ async def test_a_supervisor_can_be_started_and_stopped_twice_and_waits_for_its_c
     control_plane = await site.control_plane()
     settings = SubworkerSettings(
         worker_id="w",
+        log_level="warning",
         control_plane_address=site.base_address,
         task_modules=(str(site.folder / "tasks.py"),),
     )
-    supervisor = Supervisor(settings, 2, log_level="warning")
+    supervisor = Supervisor(settings, 2)
     await supervisor.start()
     await supervisor.start()
     await bounded(supervisor.connected())

@@ -146,6 +146,7 @@ class TestDefaults:
             timeout_s=30.0,
             retries=3,
             result_cache_size=100_000,
+            log_level="warning",
         )
 
     def test_those_of_the_control_plane(self):
@@ -161,6 +162,12 @@ class TestDefaults:
             callback_allow=LOOPBACK,
             callback_give_up_s=86_400.0,
             insecure=False,
+            processes=None,
+            log_level="info",
+            task_modules=None,
+            concurrency=None,
+            grace_s=None,
+            allow_pickle=None,
         )
 
     def test_those_of_the_subworker(self):
@@ -172,6 +179,8 @@ class TestDefaults:
             grace_s=30.0,
             allow_pickle=False,
             task_modules=(),
+            processes=1,
+            log_level="info",
         )
 
 
@@ -216,6 +225,7 @@ class TestWhereASettingComesFrom:
             "TIMEOUT": "0.5",
             "RETRIES": "0",
             "RESULT_CACHE_SIZE": "5",
+            "LOG_LEVEL": "DEBUG",
         }.items():
             monkeypatch.setenv(f"FASTQUEUE_{name}", value)
         assert ClientSettings.resolve() == ClientSettings(
@@ -225,6 +235,7 @@ class TestWhereASettingComesFrom:
             timeout_s=0.5,
             retries=0,
             result_cache_size=5,
+            log_level="debug",
         )
 
     def test_the_environment_sets_every_setting_of_the_control_plane(self, monkeypatch):
@@ -240,6 +251,12 @@ class TestWhereASettingComesFrom:
             "CALLBACK_ALLOW": "10.0.0.0/8, 192.168.1.5",
             "CALLBACK_GIVE_UP": "8",
             "INSECURE": "true",
+            "PROCESSES": "0",
+            "LOG_LEVEL": "error",
+            "TASK_MODULES": "tasks",
+            "CONCURRENCY": "3",
+            "GRACE": "9",
+            "ALLOW_PICKLE": "on",
         }.items():
             monkeypatch.setenv(f"FASTQUEUE_{name}", value)
         assert ControlPlaneSettings.resolve() == ControlPlaneSettings(
@@ -258,6 +275,12 @@ class TestWhereASettingComesFrom:
             ),
             callback_give_up_s=8.0,
             insecure=True,
+            processes=0,
+            log_level="error",
+            task_modules=("tasks",),
+            concurrency=3,
+            grace_s=9.0,
+            allow_pickle=True,
         )
 
     def test_the_environment_sets_every_setting_of_the_subworker(self, monkeypatch):
@@ -269,6 +292,8 @@ class TestWhereASettingComesFrom:
             "GRACE": "0",
             "ALLOW_PICKLE": "yes",
             "TASK_MODULES": "shop.tasks, mail.py",
+            "PROCESSES": "2",
+            "LOG_LEVEL": "warning",
         }.items():
             monkeypatch.setenv(f"FASTQUEUE_{name}", value)
         assert SubworkerSettings.resolve() == SubworkerSettings(
@@ -279,6 +304,8 @@ class TestWhereASettingComesFrom:
             grace_s=0.0,
             allow_pickle=True,
             task_modules=("shop.tasks", "mail.py"),
+            processes=2,
+            log_level="warning",
         )
 
 
@@ -382,6 +409,25 @@ class TestWrongValues:
 
     def test_no_retries_are_allowed(self):
         assert ClientSettings.resolve(retries=0).retries == 0
+
+    @pytest.mark.parametrize("value", [0, 10_001, 5_000_000_000])
+    @pytest.mark.parametrize("settings", [ControlPlaneSettings, SubworkerSettings])
+    def test_a_concurrency_has_bounds(self, settings, value):
+        with pytest.raises(ConfigurationError, match=r"concurrency is .* number, 1 to 10000"):
+            settings.resolve(concurrency=value)
+
+    @pytest.mark.parametrize(
+        ("settings", "least"), [(ControlPlaneSettings, 0), (SubworkerSettings, 1)]
+    )
+    def test_how_few_processes_there_may_be(self, settings, least):
+        assert settings.resolve(processes=least).processes == least
+        with pytest.raises(ConfigurationError, match=f"processes is .* {least} or more"):
+            settings.resolve(processes=least - 1)
+
+    @EVERY_PROCESS
+    def test_a_log_level_is_one_of_four(self, settings):
+        with pytest.raises(ConfigurationError, match="'debug', 'info', 'warning', 'error'"):
+            settings.resolve(log_level="loud")
 
     @pytest.mark.parametrize("value", ["xml", 1])
     def test_a_serialization_format_is_one_of_two(self, value):

@@ -91,7 +91,14 @@ _AllowPickle = Annotated[
     bool | None,
     typer.Option(help="Unpickle arguments, which runs any code a sender chose."),
 ]
-_LogLevel = Annotated[LogLevel, typer.Option(case_sensitive=False, help="Least severe shown.")]
+_LogLevel = Annotated[
+    LogLevel | None,
+    typer.Option(case_sensitive=False, help="Least severe shown [default: info]."),
+]
+_ClientLogLevel = Annotated[
+    LogLevel | None,
+    typer.Option(case_sensitive=False, help="Least severe shown [default: warning]."),
+]
 _DISCOVERY_HELP = f"Where control planes announce themselves [default: {DISCOVERY_ADDRESS}]."
 _LATER = "Accepted, without effect: the dashboard comes in a later version."
 
@@ -164,7 +171,7 @@ def control_plane(
     no_gui: Annotated[bool, typer.Option("--no-gui", help=_LATER)] = False,
     gui_host: Annotated[str, typer.Option(help=_LATER)] = "127.0.0.1",
     gui_port: Annotated[int, typer.Option(help=_LATER)] = 8080,
-    log_level: _LogLevel = LogLevel.INFO,
+    log_level: _LogLevel = None,
 ) -> None:
     """Run the control plane and local subworkers."""
     del no_gui, gui_host, gui_port
@@ -184,15 +191,13 @@ def control_plane(
                 "callback_allow": callback_allow or None,
                 "callback_give_up": callback_give_up,
                 "insecure": insecure,
-            },
-            {
+                "processes": processes,
+                "log_level": log_level,
                 "task_modules": task_modules or None,
                 "concurrency": concurrency,
                 "grace": grace,
                 "allow_pickle": allow_pickle,
-            },
-            processes=processes,
-            log_level=log_level,
+            }
         )
     raise typer.Exit(code)
 
@@ -208,10 +213,12 @@ def subworker(
     task_modules: _TaskModules = None,
     discovery_address: Annotated[str | None, typer.Option(help=_DISCOVERY_HELP)] = None,
     concurrency: _Concurrency = None,
-    processes: Annotated[int, typer.Option(min=1, help="Subworker processes.")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Subworker processes [default: 1].")
+    ] = None,
     grace: _Grace = None,
     allow_pickle: _AllowPickle = None,
-    log_level: _LogLevel = LogLevel.INFO,
+    log_level: _LogLevel = None,
 ) -> None:
     """Run tasks for a control plane."""
     with exiting():
@@ -226,10 +233,10 @@ def subworker(
                 "concurrency": concurrency,
                 "grace": grace,
                 "allow_pickle": allow_pickle,
+                "processes": processes,
+                "log_level": log_level,
             },
-            processes=processes,
             exit_with_parent=False,
-            log_level=log_level,
         )
     raise typer.Exit(code)
 
@@ -275,21 +282,20 @@ def submit(
     as_json: _Json = False,
     control_plane_address: _ControlPlaneAddress = None,
     discovery_address: _DiscoveryAddress = None,
-    log_level: _LogLevel = LogLevel.WARNING,
+    log_level: _ClientLogLevel = None,
 ) -> None:
     """Submit a task, wait for its result and print it."""
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_submit
 
         code = run_submit(
-            _client_settings(control_plane_address, discovery_address, timeout),
+            _client_settings(control_plane_address, discovery_address, timeout, log_level),
             task_name=task_name,
             args=args or [],
             kwargs=kwargs,
             priority=priority,
             non_blocking=non_blocking,
             as_json=as_json,
-            log_level=log_level,
         )
     raise typer.Exit(code)
 
@@ -301,7 +307,7 @@ def status(
     timeout: _Timeout = None,
     control_plane_address: _ControlPlaneAddress = None,
     discovery_address: _DiscoveryAddress = None,
-    log_level: _LogLevel = LogLevel.WARNING,
+    log_level: _ClientLogLevel = None,
 ) -> None:
     """Show what is known of a task.
 
@@ -310,8 +316,8 @@ def status(
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_status
 
-        given = _client_settings(control_plane_address, discovery_address, timeout)
-        code = run_status(given, task_id=task_id, as_json=as_json, log_level=log_level)
+        given = _client_settings(control_plane_address, discovery_address, timeout, log_level)
+        code = run_status(given, task_id=task_id, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -322,7 +328,7 @@ def cancel(
     timeout: _Timeout = None,
     control_plane_address: _ControlPlaneAddress = None,
     discovery_address: _DiscoveryAddress = None,
-    log_level: _LogLevel = LogLevel.WARNING,
+    log_level: _ClientLogLevel = None,
 ) -> None:
     """Cancel a task that isn't running yet.
 
@@ -331,8 +337,8 @@ def cancel(
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_cancel
 
-        given = _client_settings(control_plane_address, discovery_address, timeout)
-        code = run_cancel(given, task_id=task_id, as_json=as_json, log_level=log_level)
+        given = _client_settings(control_plane_address, discovery_address, timeout, log_level)
+        code = run_cancel(given, task_id=task_id, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -342,14 +348,14 @@ def stats(
     timeout: _Timeout = None,
     control_plane_address: _ControlPlaneAddress = None,
     discovery_address: _DiscoveryAddress = None,
-    log_level: _LogLevel = LogLevel.WARNING,
+    log_level: _ClientLogLevel = None,
 ) -> None:
     """Show what is queued, running and connected."""
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_stats
 
-        given = _client_settings(control_plane_address, discovery_address, timeout)
-        code = run_stats(given, as_json=as_json, log_level=log_level)
+        given = _client_settings(control_plane_address, discovery_address, timeout, log_level)
+        code = run_stats(given, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -357,7 +363,7 @@ def stats(
 def list_(
     task_modules: _TaskModules = None,
     as_json: _Json = False,
-    log_level: _LogLevel = LogLevel.WARNING,
+    log_level: _ClientLogLevel = None,
 ) -> None:
     """Show the tasks that modules define.
 
@@ -371,10 +377,14 @@ def list_(
 
 
 def _client_settings(
-    control_plane_address: str | None, discovery_address: str | None, timeout: float | None
+    control_plane_address: str | None,
+    discovery_address: str | None,
+    timeout: float | None,
+    log_level: LogLevel | None,
 ) -> dict[str, object]:
     return {
         "control_plane_address": control_plane_address,
         "discovery_address": discovery_address,
         "timeout": timeout,
+        "log_level": log_level,
     }

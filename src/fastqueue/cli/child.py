@@ -11,7 +11,6 @@ import argparse
 import sys
 
 from fastqueue.cli.exit_codes import DONE, exiting, leave
-from fastqueue.cli.logs import LogLevel
 from fastqueue.cli.subworker import run_subworker
 
 __all__ = ["main"]
@@ -23,9 +22,9 @@ def main() -> None:
     try:
         with exiting():
             arguments = vars(_parser().parse_args(sys.argv[2:]))
-            log_level = LogLevel(arguments.pop("log_level"))
             del arguments["exit_with_parent"]
-            code = run_subworker(arguments, processes=1, exit_with_parent=True, log_level=log_level)
+            # What is set for the command isn't for its children.
+            code = run_subworker({**arguments, "processes": 1}, exit_with_parent=True)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else DONE
     leave(code)

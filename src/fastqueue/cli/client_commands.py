@@ -14,7 +14,7 @@ from fastqueue import Client
 from fastqueue.cli import output
 from fastqueue.cli.arguments import parse_kwargs, parse_value, split_modules
 from fastqueue.cli.exit_codes import DONE, FAILED, say
-from fastqueue.cli.logs import LogLevel, configure_logs
+from fastqueue.cli.logs import configure_logs
 from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
 from fastqueue.errors import ConfigurationError, TaskTimeout
 from fastqueue.tasks.models import TaskPriority, TaskStatus
@@ -23,14 +23,19 @@ from fastqueue.tasks.registry import TaskRegistry, load_task_modules
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from fastqueue.cli.logs import LogLevel
     from fastqueue.tasks.models import TaskResult
 
 __all__ = ["run_cancel", "run_list", "run_stats", "run_status", "run_submit"]
 
 
 @contextlib.asynccontextmanager
-async def _client(given: Mapping[str, Any]) -> AsyncIterator[Client]:
-    client = Client(**given)
+async def _client(settings: ClientSettings) -> AsyncIterator[Client]:
+    client = Client(
+        control_plane_address=settings.control_plane_address,
+        discovery_address=settings.discovery_address,
+        timeout=settings.timeout_s,
+    )
     await client.start()
     try:
         yield client
@@ -40,13 +45,12 @@ async def _client(given: Mapping[str, Any]) -> AsyncIterator[Client]:
         client.stop()
 
 
-def _run(
-    given: Mapping[str, Any], log_level: LogLevel, ask: Callable[[Client], Awaitable[int]]
-) -> int:
-    configure_logs(log_level)
+def _run(given: Mapping[str, object], ask: Callable[[Client], Awaitable[int]]) -> int:
+    settings = ClientSettings.resolve(**given)
+    configure_logs(settings.log_level)
 
     async def run() -> int:
-        async with _client(given) as client:
+        async with _client(settings) as client:
             return await ask(client)
 
     return asyncio.run(run())
@@ -64,7 +68,6 @@ def run_submit(
     priority: TaskPriority,
     non_blocking: bool,
     as_json: bool,
-    log_level: LogLevel,
 ) -> int:
     """Submit a task, and unless `non_blocking` wait for its result.
 
@@ -76,7 +79,6 @@ def run_submit(
         priority: its priority.
         non_blocking: whether to return once it is stored.
         as_json: whether to write JSON.
-        log_level: the least severe log lines to show.
     """
     values = [parse_value(text) for text in args]
     named = {} if kwargs is None else parse_kwargs(kwargs)
@@ -103,7 +105,7 @@ def run_submit(
             raise
         return _show_outcome(result, as_json=as_json)
 
-    return _run(given, log_level, submit)
+    return _run(given, submit)
 
 
 def _show_submitted(client: Client, task_id: str) -> None:
@@ -144,9 +146,7 @@ def _show_outcome(result: TaskResult, *, as_json: bool) -> int:
 # -- status, cancel, stats
 
 
-def run_status(
-    given: Mapping[str, Any], *, task_id: str, as_json: bool, log_level: LogLevel
-) -> int:
+def run_status(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
     """Show what is known of a task."""
 
     async def status(client: Client) -> int:
@@ -160,12 +160,10 @@ def run_status(
             return FAILED
         return DONE
 
-    return _run(given, log_level, status)
+    return _run(given, status)
 
 
-def run_cancel(
-    given: Mapping[str, Any], *, task_id: str, as_json: bool, log_level: LogLevel
-) -> int:
+def run_cancel(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
     """Cancel a task that is queued."""
 
     async def cancel(client: Client) -> int:
@@ -183,14 +181,14 @@ def run_cancel(
             say(f"task {task_id} isn't cancelled, for its status is {answer.status}")
         return FAILED
 
-    return _run(given, log_level, cancel)
+    return _run(given, cancel)
 
 
 def _unknown(task_id: str) -> str:
     return f"the control plane doesn't know a task {task_id}: it never did, or its result expired"
 
 
-def run_stats(given: Mapping[str, Any], *, as_json: bool, log_level: LogLevel) -> int:
+def run_stats(given: Mapping[str, Any], *, as_json: bool) -> int:
     """Show what the control plane tells about itself."""
 
     async def stats(client: Client) -> int:
@@ -201,7 +199,7 @@ def run_stats(given: Mapping[str, Any], *, as_json: bool, log_level: LogLevel) -
             _show_stats(answer)
         return DONE
 
-    return _run(given, log_level, stats)
+    return _run(given, stats)
 
 
 def _show_stats(stats: Mapping[str, Any]) -> None:
@@ -222,16 +220,18 @@ def _show_stats(stats: Mapping[str, Any]) -> None:
 # -- list
 
 
-def run_list(task_modules: Sequence[str] | None, *, as_json: bool, log_level: LogLevel) -> int:
+def run_list(
+    task_modules: Sequence[str] | None, *, as_json: bool, log_level: LogLevel | None
+) -> int:
     """Show the task definitions of some modules.
 
     Raises:
         TaskImportError: a module doesn't import.
         ConfigurationError: no module is named.
     """
-    configure_logs(log_level)
+    configure_logs(ClientSettings.resolve(log_level=log_level).log_level)
     settings = SubworkerSettings.resolve(
-        task_modules=task_modules, discovery_address=DISCOVERY_ADDRESS
+        task_modules=task_modules, discovery_address=DISCOVERY_ADDRESS, processes=1
     )
     modules = split_modules(settings.task_modules)
     if not modules:

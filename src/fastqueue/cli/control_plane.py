@@ -17,7 +17,7 @@ import uvloop
 
 from fastqueue.cli.arguments import split_modules
 from fastqueue.cli.exit_codes import DONE, FAILED
-from fastqueue.cli.logs import LogLevel, configure_logs, flush
+from fastqueue.cli.logs import configure_logs, flush
 from fastqueue.cli.stopping import StopSignals, first_of
 from fastqueue.config import DISCOVERY_ADDRESS, ControlPlaneSettings, SubworkerSettings
 from fastqueue.control_plane.app import ControlPlane
@@ -36,38 +36,36 @@ _END_S = 15.0
 _LOCAL_PROCESSES_MAX = 4
 
 
-def run_control_plane(
-    settings_given: Mapping[str, object],
-    subworker_given: Mapping[str, object],
-    *,
-    processes: int | None,
-    log_level: LogLevel,
-) -> int:
+def run_control_plane(given: Mapping[str, object]) -> int:
     """Run a control plane until it is told to stop; return the exit code.
 
     Args:
-        settings_given: the arguments for `ControlPlaneSettings`, None where not given.
-        subworker_given: those for the `SubworkerSettings` of its local subworkers.
-        processes: how many of them; by default one less than there are CPUs, up to 4.
-        log_level: the least severe log lines to show.
+        given: the arguments for `ControlPlaneSettings`, None where not given.
 
     Raises:
         FastQueueError: it can't start.
     """
-    settings = ControlPlaneSettings.resolve(**settings_given)
+    settings = ControlPlaneSettings.resolve(**given)
     # Its own addresses are what local subworkers are told, once they are known.
     local = SubworkerSettings.resolve(
-        **subworker_given, worker_id=settings.worker_id, discovery_address=DISCOVERY_ADDRESS
+        worker_id=settings.worker_id,
+        discovery_address=DISCOVERY_ADDRESS,
+        task_modules=settings.task_modules,
+        concurrency=settings.concurrency,
+        grace_s=settings.grace_s,
+        allow_pickle=settings.allow_pickle,
+        log_level=settings.log_level,
+        processes=1,
     )
     local = dataclasses.replace(local, task_modules=split_modules(local.task_modules))
-    count = _default_processes() if processes is None else processes
+    count = _default_processes() if settings.processes is None else settings.processes
     if count > 0 and not local.task_modules:
         raise ConfigurationError(
             "there are no task modules to run: name them with --task-modules, or run the control "
             "plane without local subworkers with --processes 0"
         )
-    configure_logs(log_level, settings.worker_id)
-    return uvloop.run(_serve(settings, local, count, log_level))
+    configure_logs(settings.log_level, settings.worker_id)
+    return uvloop.run(_serve(settings, local, count))
 
 
 def _default_processes() -> int:
@@ -75,9 +73,7 @@ def _default_processes() -> int:
     return max(1, min(_LOCAL_PROCESSES_MAX, cpus - 1))
 
 
-async def _serve(
-    settings: ControlPlaneSettings, local: SubworkerSettings, count: int, log_level: LogLevel
-) -> int:
+async def _serve(settings: ControlPlaneSettings, local: SubworkerSettings, count: int) -> int:
     supervisor: Supervisor | None = None
 
     def kill_subworkers() -> None:
@@ -92,7 +88,7 @@ async def _serve(
         control_plane_address=control_plane.address,
         discovery_address=control_plane.discovery_address,
     )
-    supervisor = Supervisor(local, count, log_level=log_level.value)
+    supervisor = Supervisor(local, count)
     try:
         await supervisor.start()
         await _until_over(settings, control_plane, supervisor, signals)

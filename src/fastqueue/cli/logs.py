@@ -18,7 +18,7 @@ class LogLevel(enum.StrEnum):
     ERROR = "error"
 
 
-def configure_logs(level: LogLevel, worker_id: str | None = None) -> None:
+def configure_logs(level: str, worker_id: str | None = None) -> None:
     """Send log lines to stderr.
 
     Args:
@@ -31,7 +31,7 @@ def configure_logs(level: LogLevel, worker_id: str | None = None) -> None:
         line = f"%(asctime)s %(levelname)s [{worker_id.replace('%', '%%')}] %(message)s"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(line))
-    logging.basicConfig(level=level.value.upper(), handlers=[handler])
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     # It says at every start which selector it uses.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
 

@@ -18,7 +18,7 @@ import uvloop
 
 from fastqueue.cli.arguments import split_modules
 from fastqueue.cli.exit_codes import DONE
-from fastqueue.cli.logs import LogLevel, configure_logs, flush
+from fastqueue.cli.logs import configure_logs, flush
 from fastqueue.cli.stopping import StopSignals, first_of
 from fastqueue.config import SubworkerSettings
 from fastqueue.errors import ConfigurationError
@@ -39,16 +39,12 @@ _END_S = 5.0
 _SWITCH_INTERVAL_S = 0.0005
 
 
-def run_subworker(
-    given: Mapping[str, object], *, processes: int, exit_with_parent: bool, log_level: LogLevel
-) -> int:
+def run_subworker(given: Mapping[str, object], *, exit_with_parent: bool) -> int:
     """Run a subworker until it is told to stop; return the exit code.
 
     Args:
         given: the arguments for `SubworkerSettings`, None where not given.
-        processes: how many subworker processes to run.
         exit_with_parent: whether stdin is a supervisor's socket, whose end means that it is gone.
-        log_level: the least severe log lines to show.
 
     Raises:
         FastQueueError: it can't start; for one, a task module doesn't import.
@@ -61,9 +57,9 @@ def run_subworker(
             "there are no task modules to run: name them with --task-modules or "
             "FASTQUEUE_TASK_MODULES"
         )
-    configure_logs(log_level, settings.worker_id)
-    if processes > 1:
-        return uvloop.run(_supervise(settings, processes, log_level))
+    configure_logs(settings.log_level, settings.worker_id)
+    if settings.processes > 1:
+        return uvloop.run(_supervise(settings))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # what tasks print is seen when it is printed
@@ -96,8 +92,8 @@ async def _serve(subworker: Subworker, settings: SubworkerSettings, parent: _Par
     return await subworker.stop()
 
 
-async def _supervise(settings: SubworkerSettings, processes: int, log_level: LogLevel) -> int:
-    supervisor = Supervisor(settings, processes, log_level=log_level.value)
+async def _supervise(settings: SubworkerSettings) -> int:
+    supervisor = Supervisor(settings, settings.processes)
     signals = StopSignals(settings.grace_s + STOP_MARGIN_S + _END_S, supervisor.kill)
     await supervisor.start()
     try:

@@ -32,6 +32,12 @@ DISCOVERY_ADDRESS = "tcp://127.0.0.1:5550"
 PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
 BASE_ADDRESS = "tcp://127.0.0.1:5555"
 
+# Each slot may be a thread, and a subworker holds as many leases.
+CONCURRENCY_MAX = 10_000
+_CONCURRENCY = values.integer(1, maximum=CONCURRENCY_MAX)
+_GRACE = values.seconds(zero_allowed=True)
+_LOG_LEVEL = values.one_of("debug", "info", "warning", "error")
+
 _ENVIRONMENT_PREFIX = "FASTQUEUE_"
 
 
@@ -91,6 +97,7 @@ class ClientSettings(_Settings):
         timeout_s: how long one call waits, in seconds.
         retries: how often what wasn't acknowledged is sent again; 0 is never.
         result_cache_size: how many results the client keeps.
+        log_level: the least severe log lines that a command shows; a `Client` shows none itself.
     """
 
     process: ClassVar[str] = "client"
@@ -105,6 +112,7 @@ class ClientSettings(_Settings):
     timeout_s: float = field(default=30.0, metadata=_checked_by(values.seconds(zero_allowed=False)))
     retries: int = field(default=3, metadata=_checked_by(values.integer(0)))
     result_cache_size: int = field(default=100_000, metadata=_checked_by(values.integer(1)))
+    log_level: str = field(default="warning", metadata=_checked_by(_LOG_LEVEL))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +132,12 @@ class ControlPlaneSettings(_Settings):
         callback_allow: the networks callbacks may be sent to; loopback always among them.
         callback_give_up_s: after how many seconds an undeliverable callback is given up.
         insecure: whether it may listen beyond this machine although nothing is encrypted.
+        processes: how many local subworkers it has; None leaves it to the number of CPUs.
+        log_level: the least severe log lines that it and they show.
+        task_modules: what they run; as the next three, None means as set for any subworker.
+        concurrency: how many slots each of them has.
+        grace_s: how long their running tasks may go on after a stop, in seconds.
+        allow_pickle: whether they may unpickle.
     """
 
     process: ClassVar[str] = "control_plane"
@@ -154,6 +168,12 @@ class ControlPlaneSettings(_Settings):
         default=86_400.0, metadata=_checked_by(values.seconds(zero_allowed=False))
     )
     insecure: bool = field(default=False, metadata=_checked_by(values.flag))
+    processes: int | None = field(default=None, metadata=_checked_by(values.integer(0)))
+    log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
+    task_modules: tuple[str, ...] | None = field(default=None, metadata=_checked_by(values.texts))
+    concurrency: int | None = field(default=None, metadata=_checked_by(_CONCURRENCY))
+    grace_s: float | None = field(default=None, metadata=_checked_by(_GRACE))
+    allow_pickle: bool | None = field(default=None, metadata=_checked_by(values.flag))
 
     def __post_init__(self) -> None:
         if self.insecure:
@@ -187,6 +207,8 @@ class SubworkerSettings(_Settings):
         grace_s: how long running tasks may go on after it was told to stop, in seconds.
         allow_pickle: whether it may unpickle, which runs any code a sender chose.
         task_modules: the modules that define its tasks.
+        processes: how many subworker processes there are.
+        log_level: the least severe log lines that are shown.
     """
 
     process: ClassVar[str] = "subworker"
@@ -198,10 +220,12 @@ class SubworkerSettings(_Settings):
     discovery_address: str = field(
         default=DISCOVERY_ADDRESS, metadata=_checked_by(values.address())
     )
-    concurrency: int = field(default=32, metadata=_checked_by(values.integer(1)))
-    grace_s: float = field(default=30.0, metadata=_checked_by(values.seconds(zero_allowed=True)))
+    concurrency: int = field(default=32, metadata=_checked_by(_CONCURRENCY))
+    grace_s: float = field(default=30.0, metadata=_checked_by(_GRACE))
     allow_pickle: bool = field(default=False, metadata=_checked_by(values.flag))
     task_modules: tuple[str, ...] = field(default=(), metadata=_checked_by(values.texts))
+    processes: int = field(default=1, metadata=_checked_by(values.integer(1)))
+    log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
 
 
 def _known_names() -> dict[str, frozenset[str]]:

@@ -69,15 +69,11 @@ class Supervisor:
 
     Args:
         settings: of each; its worker id gets the process's number appended.
-        processes: how many there are to be.
-        log_level: of each.
+        processes: how many there are to be, whatever the settings say.
     """
 
-    def __init__(
-        self, settings: SubworkerSettings, processes: int, *, log_level: str = "info"
-    ) -> None:
+    def __init__(self, settings: SubworkerSettings, processes: int) -> None:
         self._settings = settings
-        self._log_level = log_level
         self._children = [_Child(f"{settings.worker_id}-{n + 1}") for n in range(processes)]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -233,7 +229,7 @@ class Supervisor:
         settings = self._settings
         # Safe of the project's own files: without -P its queue.py would be taken for Python's.
         command = [sys.executable, "-P", "-m", "fastqueue", "subworker", "--exit-with-parent"]
-        command += [f"--worker-id={worker_id}", f"--log-level={self._log_level}"]
+        command += [f"--worker-id={worker_id}", f"--log-level={settings.log_level}"]
         command += [f"--task-modules={module}" for module in settings.task_modules]
         if settings.control_plane_address is not None:
             command.append(f"--control-plane-address={settings.control_plane_address}")
