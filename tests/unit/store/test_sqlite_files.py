@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from importlib import resources
 from typing import TYPE_CHECKING
 
 import apsw
@@ -88,6 +91,89 @@ def test_a_damaged_store_is_refused_and_left_as_it_is(tmp_path: Path, damage: st
     with pytest.raises(StoreCorrupt, match="damaged"):
         SqliteStore(tmp_path)
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("loss", ["truncated", "deleted", "deleted with its log", "emptied"])
+def test_a_store_that_is_gone_is_not_begun_anew(tmp_path: Path, loss: str) -> None:
+    path = filled(tmp_path)
+    if loss == "truncated":
+        os.truncate(path, 0)
+    elif loss == "emptied":
+        path.unlink()
+        empty = apsw.Connection(str(path))
+        empty.pragma("journal_mode", "wal")
+        empty.close()
+    else:
+        path.unlink()
+        if loss == "deleted with its log":
+            for other in tmp_path.glob(f"{DATABASE_NAME}-*"):
+                other.unlink()
+    before = path.read_bytes() if path.exists() else None
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match=r"gone or empty: restore it .* remove the whole"):
+            SqliteStore(tmp_path)
+    assert (path.read_bytes() if path.exists() else None) == before
+
+    shutil.rmtree(tmp_path)
+    SqliteStore(tmp_path).close()
+
+
+def test_a_directory_is_not_said_to_have_a_store_whose_schema_is_only_in_the_log(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import os, sys, pathlib; from fastqueue.store.sqlite.store import SqliteStore;"
+        "SqliteStore(pathlib.Path(sys.argv[1])); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    (tmp_path / f"{DATABASE_NAME}-wal").unlink()
+    # What was never checkpointed is lost, but it is a store.
+    SqliteStore(tmp_path).close()
+
+
+@pytest.mark.parametrize("step", ["open", "configure", "migrate", "checkpoint"])
+def test_a_start_that_is_killed_before_the_store_is_complete_can_be_made_again(
+    tmp_path: Path, step: str
+) -> None:
+    program = (
+        "import os, sys, pathlib, apsw; from fastqueue.store.sqlite import files\n"
+        "class Lock(files.DirectoryLock):\n"
+        "    def note_store(self): os._exit(9)\n"
+        "def die(*given): os._exit(9)\n"
+        "step = sys.argv[2]\n"
+        "if step == 'open': apsw.Connection = die\n"
+        "if step == 'configure': files._configure = die\n"
+        "if step == 'migrate': files.migrate = die\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "files.open_database(path, 'full', Lock(path))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path), step], check=False)
+    assert done.returncode == 9
+    assert (tmp_path / DATABASE_NAME).exists()
+    SqliteStore(tmp_path).close()
+
+
+def test_a_directory_that_was_used_without_a_store_never_had_one(tmp_path: Path) -> None:
+    SqliteStore(tmp_path, "memory").close()
+    filled(tmp_path).unlink()
+    SqliteStore(tmp_path, "memory").close()
+    with pytest.raises(StoreCorrupt):
+        SqliteStore(tmp_path)
+
+
+def test_a_released_migration_stays_as_it_is() -> None:
+    # Stores that were made by it exist, and it never runs on them again: don't edit a migration
+    # that is listed here, add the next one, and list it.
+    released = {
+        "0001_initial.sql": "7dbc65defd600a7bd4c8cc7c73e7693a6eb9a1c8578a75fbc23953d1e8f017ef"
+    }
+    folder = resources.files("fastqueue.store.sqlite.migrations")
+    found = {
+        entry.name: hashlib.sha256(entry.read_bytes()).hexdigest()
+        for entry in folder.iterdir()
+        if entry.name.endswith(".sql")
+    }
+    assert found == released, "a released migration may not be edited: add a new one"
 
 
 def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ __all__ = ["DATABASE_NAME", "DirectoryLock", "migrate", "open_database"]
 
 DATABASE_NAME = "fastqueue.db"
 _LOCK_NAME = "lock"
+# The lock file's first line is its holder's process id, always this long, so that the second,
+# which says that there is a store, is never written over.
+_HOLDER_WIDTH = 10
+_HAS_STORE = b"has a store\n"
 _APPLICATION_ID = 0x66717565  # "fque"
 _SYNCHRONOUS = {"full": 2, "normal": 1}
 # A store up to this size is checked whole at start; it takes some tens of milliseconds. Damage in
@@ -40,6 +44,9 @@ _CHECKPOINT_PAGES = 4_000
 
 class DirectoryLock:
     """Hold a data directory for this process alone, until `release` or the process ends.
+
+    Attributes:
+        has_store: whether a store was completed there; one that is gone isn't begun anew.
 
     Raises:
         ConfigurationError: the directory can't be made or written.
@@ -60,15 +67,21 @@ class DirectoryLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
+            holder = os.read(self._file, _HOLDER_WIDTH).decode("ascii", "replace").strip()
             os.close(self._file)
             raise StoreLocked(
                 f"the data directory {str(directory)!r} is in use by another control plane"
                 f"{f' (process {holder})' if holder else ''}; stop that one, or choose another "
                 "directory with --data-dir"
             ) from error
-        os.truncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        self.has_store = os.pread(self._file, len(_HAS_STORE), _HOLDER_WIDTH + 1) == _HAS_STORE
+        os.pwrite(self._file, f"{os.getpid():<{_HOLDER_WIDTH}}\n".encode(), 0)
+
+    def note_store(self) -> None:
+        """Remember that there is a store, with its schema, on disk."""
+        os.pwrite(self._file, _HAS_STORE, _HOLDER_WIDTH + 1)
+        os.fsync(self._file)
+        self.has_store = True
 
     def release(self) -> None:
         """Let another control plane have the directory."""
@@ -77,11 +90,11 @@ class DirectoryLock:
             self._file = -1
 
 
-def open_database(directory: Path, durability: str) -> apsw.Connection:
-    """Open the store in `directory`, creating it if there is none, with its schema up to date.
+def open_database(directory: Path, durability: str, lock: DirectoryLock) -> apsw.Connection:
+    """Open the store in `directory`, creating it if there never was one, its schema up to date.
 
     Raises:
-        StoreCorrupt: the file is damaged or isn't a store; it is left as it is.
+        StoreCorrupt: the file is damaged, gone or isn't a store; it is left as it is.
         StoreTooNew: a newer fastqueue wrote it.
         StoreError: it can't be opened.
     """
@@ -90,6 +103,8 @@ def open_database(directory: Path, durability: str) -> apsw.Connection:
         migrate(in_memory, ":memory:")
         return in_memory
     path = directory / DATABASE_NAME
+    if lock.has_store and not (path.is_file() and path.stat().st_size):
+        raise _gone(directory)
     connection: apsw.Connection | None = None
     try:
         # SQLite gives its log and the database the same mode. The descriptor is closed before
@@ -98,9 +113,13 @@ def open_database(directory: Path, durability: str) -> apsw.Connection:
         connection = apsw.Connection(str(path))
         connection.pragma("locking_mode", "exclusive")
         # Before anything is set that would change the file.
-        _check(connection, path)
+        _check(connection, path, lock)
         _configure(connection, path, durability)
         migrate(connection, str(path))
+        if not lock.has_store:
+            # The log may still be lost, with the log's file or (if normal) the power.
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            lock.note_store()
     except (apsw.NotADBError, apsw.CorruptError) as error:
         if connection is not None:
             connection.close()
@@ -126,9 +145,11 @@ def _configure(connection: apsw.Connection, path: Path, durability: str) -> None
         )
 
 
-def _check(connection: apsw.Connection, path: Path) -> None:
+def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock) -> None:
     application_id = connection.pragma("application_id")
     is_new = connection.pragma("schema_version") == 0
+    if is_new and lock.has_store:
+        raise _gone(path.parent)
     if not is_new and application_id != _APPLICATION_ID:
         raise _corrupt(path, "it is a database of another program")
     if path.stat().st_size <= _CHECKED_BYTES_MAX:
@@ -140,7 +161,14 @@ def _check(connection: apsw.Connection, path: Path) -> None:
 def _corrupt(path: Path, reason: str) -> StoreCorrupt:
     return StoreCorrupt(
         f"the store {str(path)!r} is damaged ({reason}); it is left as it is: restore it from a "
-        "backup, or move it away to begin with an empty one"
+        "backup, or move the whole directory away to begin with an empty one"
+    )
+
+
+def _gone(directory: Path) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the data directory {str(directory)!r} had a store, and its {DATABASE_NAME} is gone or "
+        "empty: restore it from a backup, or remove the whole directory to begin anew"
     )
 
 

@@ -51,7 +51,7 @@ class SqliteStore:
     def __init__(self, directory: Path, durability: str = "full") -> None:
         self._lock = DirectoryLock(directory)
         try:
-            self._connection = open_database(directory, durability)
+            self._connection = open_database(directory, durability, self._lock)
         except BaseException:
             self._lock.release()
             raise
