@@ -52,8 +52,10 @@ setup: ## Make .venv with the project and its tools; does nothing if nothing has
 	$(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/null; \
 	$(BIN) -m uv --version >/dev/null 2>&1 || $(BIN) -m pip install --quiet uv || \
 	    echo "make setup: uv can't be had; installing with pip" >&2; \
-	if ! $(BIN) -m uv --version >/dev/null 2>&1 || \
-	    ! $(BIN) -m uv pip install --quiet --python $(BIN) --editable . --group dev; then \
+	if ! $(BIN) -m uv --version >/dev/null 2>&1 || { \
+	    ! $(BIN) -m uv pip install --quiet --python $(BIN) --editable . --group dev && \
+	    echo "make setup: uv failed, for the reason above; installing with pip instead" >&2; \
+	}; then \
 	    $(BIN) -m pip install --quiet --upgrade 'pip>=25.1'; \
 	    $(BIN) -m pip install --quiet --editable . --group dev; \
 	fi; \
