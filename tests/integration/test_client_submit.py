@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from fake_control_plane import FakeControlPlane
 from fastqueue import SerializationFormat, TaskPriority, TaskStatus, task
 from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import (
@@ -20,6 +21,7 @@ from fastqueue.errors import (
     SubmissionRefused,
     TaskTimeout,
 )
+from fastqueue.protocol import messages as msg
 from fastqueue.tasks.registry import default_registry
 from harness import LONG_S, bounded, eventually, registry_of
 from proxy import CuttingProxy
@@ -49,6 +51,17 @@ async def test_delay_returns_an_id_and_the_result_arrives_without_asking(cluster
     await eventually(lambda: client.get_status(task_id) == "success")
     assert client.get_result(task_id).result == 3
     assert (await client.get_task_result(task_id)).result == 3
+
+
+async def test_what_one_turn_of_the_loop_submits_goes_out_as_one_frame(cluster):
+    async with FakeControlPlane() as control_plane:
+        client = await cluster.client(control_plane_address=control_plane.address)
+        delays = [asyncio.create_task(client.delay("add", n, n)) for n in range(50)]
+        await eventually(lambda: control_plane.bodies)
+        submits = [msg.decode_to_control_plane(body) for body in control_plane.bodies]
+        assert [len(submit.tasks) for submit in submits if isinstance(submit, msg.Submit)] == [50]
+        client.stop()
+        await asyncio.gather(*delays, return_exceptions=True)
 
 
 async def test_positional_and_keyword_arguments_arrive_as_they_were_given(cluster):

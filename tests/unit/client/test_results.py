@@ -49,3 +49,17 @@ async def test_what_another_client_submitted_is_asked_for():
     results = Results(size_max=2)
     results.wait("foreign")
     assert results.unfinished() == ["foreign"]
+
+
+async def test_results_are_remembered_up_to_a_bound_of_bytes_the_least_recent_forgotten_first():
+    results = Results(size_max=100, bytes_max=10_000)
+    for n in range(6):
+        results.note_submitted(f"task-{n}")
+        results.note_queued(f"task-{n}")
+        if n == 3:
+            results.get("task-0")
+        results.push([Result(f"task-{n}", TaskStatus.SUCCESS, result=b"x" * 2_200)])
+    remembered = [n for n in range(6) if results.get(f"task-{n}") is not None]
+    assert remembered == [0, 3, 4, 5]
+    results.give_up([f"task-{n}" for n in remembered])
+    assert results._bytes == 0
