@@ -143,8 +143,10 @@ class Dialer:
 
     async def aclose(self) -> None:
         """Stop as `close` does, and wait until the connection has ended."""
-        connection = self._connection
+        connection, task = self._connection, self._task
         self.close()
+        if task is not None:
+            await asyncio.wait([task])
         if connection is not None:
             try:
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
