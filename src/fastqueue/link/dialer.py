@@ -130,6 +130,7 @@ class Dialer:
         if self._listener is not None:
             await self._listener.start()
         self._task = asyncio.create_task(self._run(), name="fastqueue-dialer")
+        self._task.add_done_callback(_log_failure)
 
     def close(self) -> None:
         """Stop looking, and end the connection once what is sent is written."""
@@ -286,3 +287,9 @@ class Dialer:
         if connection is self._connection:
             self._connection = None
             self._link.on_disconnected(reason)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Tell of a defect that ended the dialer: nothing would be connected again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("the way to the control plane is given up: %r", error, exc_info=error)
