@@ -37,3 +37,10 @@ def test_the_architecture_names_every_module_of_the_core_and_the_control_plane()
         for module in (ROOT / "src" / "fastqueue" / package).glob("*.py"):
             if module.name not in ("__init__.py", "core.py"):
                 assert f"`{module.name}`" in text, module
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text()))
+    assert named
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name in named if f"def {name}(" not in written} == set()
