@@ -9,18 +9,18 @@ BIN := .venv/bin/python
 STAMP := .venv/.fastqueue-setup
 PYTEST := $(BIN) -m pytest -q
 SOURCES := src tests benchmarks examples
-STAGES := lint types layers unit simulation integration acceptance
+STAGES := lint types layers unit simulation power integration acceptance
 
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint format types layers unit simulation integration acceptance test bench demo \
+.PHONY: help setup lint format types layers unit simulation power power-cut integration acceptance test bench demo \
 	build clean
 
 help: ## Show this.
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
 
 # -- set-up
 
@@ -82,6 +82,12 @@ unit: setup ## Test the parts.
 
 simulation: setup ## Play seeded histories of faults; SEED=n plays one again.
 	$(PYTEST) tests/simulation
+
+power: setup ## Cut the store's power 40 times a test: nothing acknowledged may be lost.
+	$(PYTEST) tests/power
+
+power-cut: setup ## The same, 300 times a test, with the counts.
+	POWER_CUTS=300 $(PYTEST) -s tests/power
 
 integration: setup ## Test client, control plane and subworkers together, on one event loop.
 	$(PYTEST) tests/integration

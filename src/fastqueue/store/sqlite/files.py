@@ -33,6 +33,7 @@ _LOCK_NAME = "lock"
 _HOLDER_WIDTH = 10
 _HAS_STORE = b"has a store\n"
 _APPLICATION_ID = 0x66717565  # "fque"
+_OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 _SYNCHRONOUS = {"full": 2, "normal": 1}
 # A store up to this size is checked whole at start; it takes some tens of milliseconds. Damage in
 # a larger one is found when it is read, and ends the control plane then.
@@ -90,8 +91,12 @@ class DirectoryLock:
             self._file = -1
 
 
-def open_database(directory: Path, durability: str, lock: DirectoryLock) -> apsw.Connection:
+def open_database(
+    directory: Path, durability: str, lock: DirectoryLock, *, vfs: str | None = None
+) -> apsw.Connection:
     """Open the store in `directory`, creating it if there never was one, its schema up to date.
+
+    `vfs` names a registered SQLite VFS to do the files' I/O; it is for tests of power loss.
 
     Raises:
         StoreCorrupt: the file is damaged, gone or isn't a store; it is left as it is.
@@ -110,7 +115,7 @@ def open_database(directory: Path, durability: str, lock: DirectoryLock) -> apsw
         # SQLite gives its log and the database the same mode. The descriptor is closed before
         # SQLite has any lock on the file, which closing it later would drop.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = apsw.Connection(str(path))
+        connection = apsw.Connection(str(path), _OPEN_FLAGS, vfs)
         connection.pragma("locking_mode", "exclusive")
         # Before anything is set that would change the file.
         _check(connection, path, lock)

@@ -42,16 +42,19 @@ class SqliteStore:
         directory: the data directory; made if it isn't there, and held until `close`.
         durability: "full" (a commit survives power loss), "normal" (a crash of the process),
             "memory" (nothing).
+        vfs: the SQLite VFS that does the files' I/O, for tests of power loss; None is SQLite's own.
 
     Raises:
         ConfigurationError: the directory can't be written.
         StoreError: it is locked, damaged, too new, or can't be opened.
     """
 
-    def __init__(self, directory: Path, durability: str = "full") -> None:
+    def __init__(
+        self, directory: Path, durability: str = "full", *, vfs: str | None = None
+    ) -> None:
         self._lock = DirectoryLock(directory)
         try:
-            self._connection = open_database(directory, durability, self._lock)
+            self._connection = open_database(directory, durability, self._lock, vfs=vfs)
         except BaseException:
             self._lock.release()
             raise
