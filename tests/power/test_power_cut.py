@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.power.disk import PowerDisk
 from tests.power.workload import History, content
 
@@ -150,6 +151,21 @@ def test_nothing_acknowledged_is_lost_when_power_is_cut(tmp_path: Path) -> None:
     assert [o for o in outcomes if o.lost or o.epochs_kept < o.epochs] == []
     places = {outcome.cut_in for outcome in outcomes}
     assert {"xWrite of fastqueue.db-wal", "xWrite of fastqueue.db", "rest"} <= places
+
+
+def test_a_data_directory_that_is_made_is_synced_into_those_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = set()
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    SqliteStore(tmp_path / "a" / "b").close()
+    assert {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino} <= synced
 
 
 def test_without_an_fsync_a_commit_power_cuts_lose_something_and_break_nothing(
