@@ -159,11 +159,15 @@ class SqliteStore:
     def _load(self, wall_now: float) -> Snapshot:
         epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
         crashed = epoch > 1 and not self._scalar(sql.GET_META, ("stopped",))
+        # Fsynced whatever the durability: an epoch that came twice would void no older lease.
+        synchronous = self._connection.pragma("synchronous")
+        self._connection.pragma("synchronous", "full")
         with self._connection:
             self._execute(sql.SET_META, ("epoch", epoch))
             self._execute(sql.SET_META, ("stopped", 0))
             self._execute(sql.REMOVE_IDLE_LANES)
             self._execute(sql.REMOVE_ORPHANED_LEASES)
+        self._connection.pragma("synchronous", synchronous)
         self._generation = self._scalar(sql.GET_META, ("tombstone_generation",)) or 0
         young, old = self._generation, 1 - self._generation
         lanes = list(self._execute(sql.LANES))
