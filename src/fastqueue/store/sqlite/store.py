@@ -16,13 +16,13 @@ import apsw
 from fastqueue.core import changes as ch
 from fastqueue.core.commands import StoredTask
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
-from fastqueue.core.records import Callback, PendingCallback, Result
+from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
-from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
 from fastqueue.store.base import NumberedCallback, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
 from fastqueue.store.sqlite.files import DirectoryLock, open_database
+from fastqueue.store.sqlite.rows import store_error, stored_task
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class SqliteStore:
                     self._in_transaction = True
                 self._writers[type(change)](change)
         except apsw.Error as error:
-            raise _store_error("written", error) from error
+            raise store_error("written", error) from error
 
     async def commit(self) -> None:
         """Make all that is written durable.
@@ -125,7 +125,7 @@ class SqliteStore:
             else:
                 await self._committer.run(self._commit)
         except apsw.Error as error:
-            raise _store_error("committed", error) from error
+            raise store_error("committed", error) from error
         self._in_transaction = False
 
     def _commit(self) -> None:
@@ -154,7 +154,7 @@ class SqliteStore:
         try:
             return self._load(wall_now)
         except apsw.Error as error:
-            raise _store_error("read", error) from error
+            raise store_error("read", error) from error
 
     def _load(self, wall_now: float) -> Snapshot:
         epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
@@ -177,7 +177,7 @@ class SqliteStore:
             last_key = self._scalar(sql.LAST_KEY, (base, base | SEQUENCE_MASK)) or 0
             last_sequence = max(last_sequence, last_key & SEQUENCE_MASK)
         leased = [
-            LeasedRow(row[0] >> SEQUENCE_BITS, _stored_task(row))
+            LeasedRow(row[0] >> SEQUENCE_BITS, stored_task(row))
             for row in self._execute(sql.LEASED)
         ]
         self._leased = {row.task.key for row in leased}
@@ -224,7 +224,7 @@ class SqliteStore:
     def find_live(self, task_ids: Iterable[str]) -> dict[str, StoredTask]:
         """Return those tasks that are live."""
         return {
-            row[1]: _stored_task(row)
+            row[1]: stored_task(row)
             for task_id in task_ids
             for row in self._execute(sql.FIND_LIVE, (task_id,))
         }
@@ -259,7 +259,7 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(_stored_task((*row[:10], None, None)), row[10])
+            WindowRow(stored_task((*row[:10], None, None)), row[10])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
@@ -386,29 +386,3 @@ class SqliteStore:
 
     def _add_names(self, change: ch.NamesOffered) -> None:
         self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
-
-
-def _stored_task(row: Sequence[Any]) -> StoredTask:
-    key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
-    address, data, token, worker = row[8:]
-    return StoredTask(
-        key,
-        task_id,
-        client,
-        attempt,
-        crashes,
-        task_format,
-        submitted_at,
-        payload_bytes,
-        None if address is None else Callback(address, data),
-        token or 0,
-        worker or "",
-    )
-
-
-def _store_error(what: str, error: apsw.Error) -> StoreError:
-    if isinstance(error, apsw.FullError):
-        return StoreFull(f"the store can't be {what}: there is no room on its disk")
-    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        return StoreCorrupt(f"the store is damaged, found as it was {what}: {error}")
-    return StoreError(f"the store can't be {what}: {error}")
