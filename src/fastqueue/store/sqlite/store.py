@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from fastqueue.core import changes as ch
-from fastqueue.core.commands import StoredTask
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
@@ -26,6 +25,7 @@ from fastqueue.store.sqlite.rows import store_error, stored_task
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
+    from fastqueue.core.commands import StoredTask
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
