@@ -25,9 +25,10 @@ from fastqueue.store.sqlite.rows import store_error, stored_task
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from fastqueue.core.commands import StoredTask
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+    from fastqueue.core.commands import StoredTask
 
 __all__ = ["SqliteStore"]
 
