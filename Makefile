@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup lint format types layers unit simulation power power-cut integration acceptance test bench demo \
-	build clean
+	build clean simulate mutants
 
 help: ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -110,6 +110,15 @@ test: setup ## Run all of these; stop at the first that fails.
 	exit $$code
 
 # -- the rest
+
+SEEDS ?= 10000
+FROM ?= 0
+
+simulate: setup ## Play more histories than the tests do; SEEDS=n of them, FROM=k on.
+	$(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM)
+
+mutants: setup ## Plant faults one at a time; the simulation must catch each.
+	$(BIN) -m tests.simulation.plant
 
 bench: setup ## Measure the smoke figures.
 	$(BIN) -m benchmarks.bench

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastqueue.core.lanes import SEQUENCE_BITS
+from fastqueue.core.records import LEASE_BITS
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
+    from fastqueue.control_plane.lease_book import LeaseBook
     from fastqueue.core.core import Core
     from fastqueue.store.memory import MemoryStore
 
@@ -30,6 +32,9 @@ def _check_tasks(core: Core, store: MemoryStore) -> None:
     for task_id, task in state.tasks.items():
         assert task.task_id == task_id
         assert task_id not in state.retention, "a task is live and recorded at once"
+        assert task.crashes < state.limits.crashes_max, "a task that kills is run again"
+        is_suspect = task.crashes >= state.limits.isolate_after_crashes
+        assert task.is_suspect == is_suspect, "a suspect isn't known as one"
         if task.status is TaskStatus.QUEUED:
             waits = state.suspects if task.is_suspect else task.lane.ready
             assert waits.get(task.key) is task, "a queued task waits nowhere"
@@ -57,7 +62,9 @@ def _check_lanes(core: Core, store: MemoryStore) -> None:
         assert lane.live == stored[lane.lane_id]
         assert lane.in_memory == in_memory[lane.lane_id]
         assert lane.spilled >= 0
-        assert all(key == task.key for key, task in lane.ready.items())
+        for key, task in lane.ready.items():
+            assert key == task.key
+            assert state.tasks.get(task.task_id) is task, "a task that is over waits to run"
         assert list(lane.ready) == sorted(lane.ready), "a lane is out of order"
         if lane.ready or lane.spilled:
             assert lane.lane_id in state.lanes.active[lane.rank], "a lane that waits is asleep"
@@ -72,6 +79,7 @@ def _check_workers(core: Core) -> None:
         assert not worker.suspects or len(worker.tasks) == 1, "a suspect runs beside others"
         assert worker.suspects == sum(task.is_suspect for task in worker.tasks.values())
         assert worker.leased_bytes == sum(task.payload_bytes for task in worker.tasks.values())
+        assert worker.is_reserved == (worker is state.reserved)
         if not worker.session:
             assert worker.tasks, "a subworker that is gone and holds nothing is remembered"
 
@@ -87,6 +95,8 @@ def _check_results(core: Core, store: MemoryStore) -> None:
     assert state.young_tombstones == len(tables.young_tombstones)
     assert state.old_tombstones == len(tables.old_tombstones)
     assert state.outbox.owed == len(tables.callbacks)
+    addresses = Counter(owed.callback.address for owed in tables.callbacks.values())
+    assert {a: e.owed for a, e in state.outbox._addresses.items()} == addresses
     assert state.retention.size_bytes == sum(r.size_bytes for _, _, r in tables.results.values())
 
 
@@ -100,3 +110,73 @@ def _check_bounds(core: Core) -> None:
         # Tasks given back join a full window, so leases come on top of it.
         assert len(lane.ready) <= limits.window_max + len(state.tasks)
     assert all(count <= limits.watched_max for count in state.watched.values())
+    watchers = Counter(session for sessions in state.watchers.values() for session in sessions)
+    assert watchers == Counter(state.watched), "watches are miscounted"
+
+
+def check_new_leases(core: Core, old_tokens: set[int], now: float, quiet_until: float) -> None:
+    """Assert that the leases a turn made went to whom they should, in order, and none is missing.
+
+    `old_tokens` were valid before the turn; nothing may be leased before `quiet_until`.
+    """
+    state = core.state
+    for worker in state.workers:
+        new = [
+            task
+            for task in worker.tasks.values()
+            if task.token not in old_tokens and task.token >> LEASE_BITS == state.epoch
+        ]
+        if new:
+            assert now >= quiet_until, "leased before subworkers could come back"
+            assert len(worker.tasks) <= worker.capacity, "a subworker got more than it wants"
+        lanes = [lane for lane in state.lanes if lane.name in worker.names and lane.ready]
+        for task in new:
+            if not task.is_suspect:
+                assert all(lane.rank >= task.lane.rank for lane in lanes), "out of priority"
+                assert all(key > task.key for key in task.lane.ready), "not first in, first out"
+        if now >= quiet_until and worker.free > 0:
+            assert not lanes, "a task waits though a subworker that offers it is free"
+    assert state.reserved is None or state.suspects, "a subworker is kept free for nobody"
+
+
+def true_due(core: Core, book: LeaseBook) -> float | None:
+    """Return when something is to be done, from all there is instead of the timers."""
+    state, outbox = core.state, core.state.outbox
+    dues = [worker.deadline for worker in state.workers if not worker.session]
+    dues += state.retention._expiries.values()
+    dues += state.refusals_due.values()
+    if state.leases_begin_at > state.last_tick:
+        dues.append(state.leases_begin_at)
+    waiting = [entry.due for entry in outbox._addresses.values() if not entry.sending]
+    if len(outbox._addresses) - len(waiting) < state.limits.callback_deliveries_max:
+        dues += waiting
+    dues += (due for due, _ in book._leases.values())
+    if book._lazy:
+        dues.append(book._lazy_due)
+    return min(dues, default=None)
+
+
+def check_stopped(core: Core, store: MemoryStore) -> None:
+    """Assert that a control plane that stopped in order has written what it kept back."""
+    running = [task for task in core.state.tasks.values() if task.worker is not None]
+    assert store._tables.leases == {
+        task.key: (task.token, task.worker.instance) for task in running if task.worker is not None
+    }, "a lease wasn't written at the end"
+
+
+def memory_of(core: Core) -> dict[str, Any]:
+    """Return all that a core must know again when it is rebuilt from the store."""
+    state = core.state
+    return {
+        "lanes": {n.lane_id: (n.queue, n.rank, n.name, n.live) for n in state.lanes if n.live},
+        "running": {
+            task.key: (task.task_id, task.token, task.attempt, task.crashes, task.worker.instance)
+            for task in state.tasks.values()
+            if task.worker is not None
+        },
+        "results": list(state.retention._sizes.items()),
+        "tombstones": (state.young_tombstones, state.old_tombstones),
+        "owed": {address: entry.owed for address, entry in state.outbox._addresses.items()},
+        "names": state.known_names,
+        "live": state.lanes.live,
+    }

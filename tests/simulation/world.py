@@ -2,8 +2,9 @@
 
 The engine, the core and the lease book are the real ones, on the memory store. Everything else is
 played from one seeded source of chance, so that a seed is a whole history: who connects, submits,
-resends, reports twice or late, gives back, vanishes; when the control plane crashes, before or
-after a commit; when its disk is full.
+resends, reports twice or late, gives back, vanishes; what is still on its way to a peer when its
+connection ends; when the control plane stops, or crashes before or after a commit; when its disk
+is full. A turn is taken only when the engine itself would take one, so a timer that is lost shows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
-from tests.simulation.invariants import check
+from tests.simulation.invariants import (
+    check,
+    check_new_leases,
+    check_stopped,
+    memory_of,
+    true_due,
+)
+from tests.simulation.peers import SimulatedClient, SimulatedSubworker
 
 from fastqueue.control_plane.engine import Engine
 from fastqueue.core import commands as cmd
@@ -43,34 +51,13 @@ LIMITS = CoreLimits(
     callback_deliveries_max=2,
     watched_max=10,
 )
+# No timer of the core is longer, with these limits.
+LONGEST_WAIT_S = 31.0
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 _to_client = msgspec.msgpack.Decoder(msg.ToClient).decode
 _to_subworker = msgspec.msgpack.Decoder(msg.ToSubworker).decode
-
-
-class SimulatedClient:
-    """Hold what one client knows: what it submitted, what was acknowledged, what came back."""
-
-    def __init__(self, instance: str) -> None:
-        self.instance = instance
-        self.session = 0
-        self.sent: dict[int, list[NewTask]] = {}
-        self.submitted: dict[str, NewTask] = {}
-
-
-class SimulatedSubworker:
-    """Hold what one subworker process knows: its leases, and reports not yet acknowledged."""
-
-    def __init__(self, instance: str, names: frozenset[str], capacity: int) -> None:
-        self.instance = instance
-        self.session = 0
-        self.names = names
-        self.capacity = capacity
-        self.held: dict[str, Lease] = {}
-        self.unacknowledged: dict[int, list[Outcome]] = {}
-        self.last_sequence = 0
 
 
 class World:
@@ -81,6 +68,7 @@ class World:
         self.now = 1000.0
         self.store = MemoryStore()
         self.trace: list[str] = []
+        self.is_settling = False
         self.clients = [SimulatedClient(f"client-{n}") for n in range(2)]
         self.subworkers = [
             SimulatedSubworker(f"sub-{n}", names, capacity)
@@ -95,11 +83,21 @@ class World:
         self.refused: set[str] = set()
         # What was ever seen recorded, by a push or in the store: it may never be otherwise.
         self.recorded: dict[str, Result] = {}
+        self.cancelled: set[str] = set()
+        self.has_crashed = False
+        # When each subworker's and client's connection ended; infinite while it has one.
+        self.gone_at: dict[str, float] = {}
         self.starts: dict[str, int] = defaultdict(int)
         # Which lease each run's value came from, and the leases that were declared lost: a crash
         # or a late reconnect may bring back any other, but never one of these.
         self.token_of: dict[bytes | None, int] = {}
         self.lost_tokens: set[int] = set()
+        # How often each task's subworker was given up, and the tasks that were quarantined.
+        self.losses: dict[str, int] = defaultdict(int)
+        self.quarantined: set[str] = set()
+        # Outcomes refused for their token, and results that reached clients by a push.
+        self.stale = 0
+        self.pushed = 0
         self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
         self.called_back: dict[str, int] = defaultdict(int)
         self.boot()
@@ -115,28 +113,105 @@ class World:
             full_retry_s=0,
         )
         self.deliveries.clear()
+        # After a crash subworkers have time to come back with leases that aren't stored.
+        self._expect_quiet(self.has_crashed)
+        self.has_crashed = True
+
+    def _expect_quiet(self, has_crashed: bool) -> None:
+        self.quiet_until = self.now
+        if has_crashed and self.store._tables.tasks:
+            self.quiet_until += LIMITS.recovery_pause_s
+
+    def note(self, what: str) -> None:
+        self.trace.append(f"{self.now:.3f} {what}")
 
     def crash(self) -> None:
         """Lose everything but what is committed; all connections end."""
-        self.trace.append("crash")
+        self.note("the control plane crashes")
         self.store.rollback()
-        for peer in (*self.clients, *self.subworkers):
-            peer.session = 0
-        for client in self.clients:
-            client.sent.clear()
+        self._end_all()
         self.boot()
 
+    async def stop(self) -> None:
+        """Stop the control plane in order; what it starts from must be what it ended with."""
+        self.note("the control plane stops and starts")
+        self.store.fail_next_commit = False
+        for _ in range(100):
+            await self.turn()
+            if not self.is_turn_due:
+                break
+        self.engine.stop()
+        await self.engine.run(self)
+        check(self.engine.core, self.store)
+        check_stopped(self.engine.core, self.store)
+        before = memory_of(self.engine.core)
+        self.has_crashed = False
+        self._end_all()
+        self.boot()
+        assert memory_of(self.engine.core) == before, "a rebuilt core isn't what it was"
+        assert self.engine.core.state.leases_begin_at <= self.now, "nothing was forgotten"
+
+    def _end_all(self) -> None:
+        for peer in (*self.clients, *self.subworkers):
+            self.gone_at[peer.instance] = self.now
+            peer.end()
+        self.deliveries.clear()
+
+    @property
+    def due(self) -> float | None:
+        """Return when the engine would take a turn by itself, or None."""
+        core_due, book_due = self.engine.core.next_due(), self.engine._book.next_due()
+        due = min((d for d in (core_due, book_due) if d is not None), default=None)
+        true = true_due(self.engine.core, self.engine._book)
+        assert true is None or (due is not None and due <= true), "a timer is lost"
+        return due
+
+    @property
+    def is_turn_due(self) -> bool:
+        """Say whether the engine would take a turn now."""
+        if self.engine._inbox or self.engine._wake.is_set():
+            return True
+        due = self.due
+        return due is not None and due <= self.now
+
     async def turn(self) -> None:
+        """Take a turn if the engine would, and check everything after it."""
+        if not self.is_turn_due:
+            assert not self.engine.answers._owed, "what is owed waits for the next command"
+            return
+        self.engine._wake.clear()
         tables = self.store._tables
         crashes = {key: task.crashes for key, task in tables.tasks.items()}
-        tokens = {t.key: t.token for t in self.engine.core.state.tasks.values() if t.token}
+        held = [task for task in self.engine.core.state.tasks.values() if task.token]
+        tokens = {task.key: task.token for task in held}
+        holders = {task.key: task.worker.instance for task in held if task.worker is not None}
+        core = self.engine.core
+        stale = core.state.stale_outcomes
         await self.engine.turn(self)
+        self.stale += core.state.stale_outcomes - stale
         for key, task in self.store._tables.tasks.items():
             if task.crashes > crashes.get(key, 0):
                 self.lost_tokens.add(tokens[key])
-        if not self.store.in_transaction:
-            check(self.engine.core, self.store)
-            self._check_recorded(self.store.find_results(list(self.store._tables.results)))
+                self.losses[task.new.task_id] += 1
+                gone_at = self.gone_at[holders[key]]
+                assert self.now >= gone_at + LIMITS.session_grace_s, "given up too early"
+        check(self.engine.core, self.store)
+        if self.engine.core is core:
+            check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
+        self._check_recorded(self.store.find_results(list(self.store._tables.results)))
+        self._check_subworkers()
+
+    def _check_subworkers(self) -> None:
+        """Assert that the core and a subworker agree, once all that was said has arrived."""
+        for subworker in self.subworkers:
+            worker = self.engine.core.state.workers.by_session.get(subworker.session)
+            if worker is None or subworker.inbound or self.engine._inbox:
+                continue
+            assert worker.capacity == subworker.capacity, "a capacity isn't what was said"
+            reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+            running = {i: lease.token for i, lease in subworker.held.items() if i not in reported}
+            leased = {i: task.token for i, task in worker.tasks.items() if i not in reported}
+            assert running == leased, "a subworker runs other leases than the core believes"
 
     def _check_recorded(self, results: dict[str, Result]) -> None:
         for task_id, result in results.items():
@@ -144,18 +219,29 @@ class World:
             made_by = result.result if result.result is not None else (result.error or "").encode()
             assert self.token_of.get(made_by) not in self.lost_tokens, "a lost lease reported"
             assert self.recorded.setdefault(task_id, result) == result, "a result has changed"
+            if task_id in self.cancelled:
+                assert result.status is TaskStatus.CANCELLED, "a cancelled task has run"
+            if made_by.startswith(b"TaskQuarantined") and task_id not in self.quarantined:
+                self.quarantined.add(task_id)
+                blame = self.losses[task_id] + 1
+                assert blame == LIMITS.crashes_max, f"quarantined after {blame} lost leases"
 
     # -- what the engine calls
 
     def send(self, session: int, bodies: Sequence[bytes]) -> None:
-        for client in self.clients:
-            if client.session == session:
-                for body in bodies:
-                    self._client_receives(client, _to_client(body))
-        for subworker in self.subworkers:
-            if subworker.session == session:
-                for body in bodies:
-                    self._subworker_receives(subworker, _to_subworker(body))
+        for peer in (*self.clients, *self.subworkers):
+            if peer.session == session:
+                peer.inbound.extend(bodies)
+                if self.is_settling or self.random.random() < 0.6:
+                    self._receive(peer, len(peer.inbound))
+
+    def _receive(self, peer: SimulatedClient | SimulatedSubworker, count: int) -> None:
+        for _ in range(count):
+            body = peer.inbound.popleft()
+            if isinstance(peer, SimulatedClient):
+                self._client_receives(peer, _to_client(body))
+            else:
+                self._subworker_receives(peer, _to_subworker(body))
 
     def close(self, session: int, reason: str) -> None:
         for peer in (*self.clients, *self.subworkers):
@@ -163,11 +249,9 @@ class World:
                 self.disconnect(peer)
 
     def close_all(self, reason: str) -> None:
-        for peer in (*self.clients, *self.subworkers):
-            peer.session = 0
-        for client in self.clients:
-            client.sent.clear()
-        self.deliveries.clear()
+        self.note("the disk is full")
+        self._end_all()
+        self._expect_quiet(has_crashed=True)
 
     def resume(self) -> None:
         pass
@@ -176,7 +260,11 @@ class World:
         if all(session != peer.session for peer in (*self.clients, *self.subworkers)):
             return None
         # Some peers are slow now and then.
-        return self.random.random() < 0.8
+        if self.is_settling or self.random.random() < 0.8:
+            return True
+        # The server says so when such a peer can take more.
+        self.engine.wake()
+        return False
 
     def hold_back(self, session: int) -> None:
         pass
@@ -187,7 +275,18 @@ class World:
     def deliver(self, address: str, callbacks: list[NumberedCallback]) -> None:
         assert callbacks, "a delivery of nothing was begun"
         assert all(address != under_way for under_way, _ in self.deliveries)
+        assert len(self.deliveries) < LIMITS.callback_deliveries_max
         self.deliveries.append((address, callbacks))
+
+    def _called_back(self, owed: NumberedCallback) -> None:
+        callback = owed.callback
+        self.called_back[callback.task_id] += 1
+        result = self.recorded[callback.task_id]
+        succeeded = result.status is TaskStatus.SUCCESS
+        assert callback.status is (TaskStatus.SUCCESS if succeeded else TaskStatus.FAILURE)
+        assert (callback.result, callback.error) == (result.result, result.error)
+        wanted = [c.submitted[callback.task_id].callback for c in self.clients if c.has(callback)]
+        assert [w.address for w in wanted if w is not None] == [callback.address]
 
     def _client_receives(self, client: SimulatedClient, message: msg.ToClient) -> None:
         match message:
@@ -198,11 +297,33 @@ class World:
                         self.refused.add(new.task_id)
                     else:
                         self.acknowledged.add(new.task_id)
+                        client.owed.add(new.task_id)
             case msg.Push():
                 self._check_recorded({r.task_id: r for r in message.results})
+                client.told.update(r.task_id for r in message.results)
+                self.pushed += len(message.results)
+            case msg.Expired():
+                for task_id in message.task_ids:
+                    assert task_id in self.recorded, "a result expired that never was"
+                client.told.update(message.task_ids)
             case msg.Found():
-                terminal = [r for r in message.results if r is not None and r.status.is_terminal]
-                self._check_recorded({r.task_id: r for r in terminal})
+                asked = client.asked.pop(message.request)
+                for task_id, result in zip(asked, message.results, strict=True):
+                    if result is not None and result.status.is_terminal:
+                        self._check_recorded({task_id: result})
+                    elif result is None and task_id in self.acknowledged:
+                        assert task_id in self.recorded, "a live task is said to be unknown"
+            case msg.Watched():
+                for task_id in message.unknown:
+                    assert task_id in self.recorded or task_id not in self.acknowledged
+                client.owed.update(set(client.asked.pop(message.request)) - set(message.unknown))
+            case msg.Cancelled():
+                asked = client.asked.pop(message.request)
+                for task_id, (is_cancelled, _) in zip(asked, message.answers, strict=True):
+                    if is_cancelled:
+                        self.cancelled.add(task_id)
+                        if task_id in self.recorded:
+                            self._check_recorded({task_id: self.recorded[task_id]})
             case _:
                 pass
 
@@ -242,11 +363,19 @@ class World:
             (1, self.replace_connection),
             (4, self.end_delivery),
             (6, self.pass_time),
+            (8, self.receive),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
-        self.trace.append(action.__name__)
+        self.note(action.__name__)
         action()
+
+    def receive(self) -> None:
+        """Let what is on its way to a peer arrive, or some of it."""
+        peers = [peer for peer in (*self.clients, *self.subworkers) if peer.inbound]
+        if peers:
+            peer = self.random.choice(peers)
+            self._receive(peer, self.random.randint(1, len(peer.inbound)))
 
     def wall(self) -> float:
         return 1_700_000_000.0 + self.now
@@ -266,6 +395,8 @@ class World:
         client = self._connected(self.clients)
         if client is not None:
             tasks = [self._new_task() for _ in range(self.random.randint(1, 8))]
+            if self.random.random() < 0.1:
+                tasks.append(tasks[-1])
             client.submitted.update((new.task_id, new) for new in tasks)
             self._send_submission(client, tasks)
 
@@ -299,6 +430,8 @@ class World:
             count = min(len(client.submitted), self.random.randint(1, 5))
             # A client resends for a limited time; what is evicted in it is remembered for longer.
             again = self.random.sample(list(client.submitted)[-50:], min(count, 50))
+            if self.random.random() < 0.2:
+                again.append(again[0])
             self._send_submission(client, [client.submitted[task_id] for task_id in again])
 
     def connect(self) -> None:
@@ -307,6 +440,8 @@ class World:
             self._connect(self.random.choice(peers))
 
     def _connect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        peer.end()
+        self.gone_at[peer.instance] = float("inf")
         self.last_session += 1
         peer.session = self.last_session
         if isinstance(peer, SimulatedClient):
@@ -323,9 +458,8 @@ class World:
 
     def disconnect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
         self.put(cmd.SessionLost(peer.session))
-        peer.session = 0
-        if isinstance(peer, SimulatedClient):
-            peer.sent.clear()
+        self.gone_at[peer.instance] = self.now
+        peer.end()
 
     def lose_connection(self) -> None:
         peers = [p for p in (*self.clients, *self.subworkers) if p.session]
@@ -341,11 +475,12 @@ class World:
 
     def replace_connection(self) -> None:
         """Connect anew before the old connection's end is noticed."""
-        subworker = self._subworker()
-        if subworker is not None:
-            old = subworker.session
-            self._connect(subworker)
-            if self.random.random() < 0.5:
+        peers = [p for p in (*self.clients, *self.subworkers) if p.session]
+        if peers:
+            peer = self.random.choice(peers)
+            old = peer.session
+            self._connect(peer)
+            if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
                 self.put(cmd.Report(old, 1, [], self.wall()))
             self.put(cmd.SessionLost(old))
 
@@ -414,30 +549,37 @@ class World:
         ids = sorted(self.acknowledged) or ["nothing"]
         return [self.random.choice([*ids, "unknown"]) for _ in range(self.random.randint(1, 4))]
 
+    def _ask(self, client: SimulatedClient) -> tuple[int, list[str]]:
+        self.last_request += 1
+        client.asked[self.last_request] = self._some_ids()
+        return self.last_request, client.asked[self.last_request]
+
     def cancel(self) -> None:
         client = self._connected(self.clients)
         if client is not None:
-            at = self.wall()
-            self.put(cmd.Cancel(client.session, 0, self._some_ids(), at))
+            request, ids = self._ask(client)
+            self.put(cmd.Cancel(client.session, request, ids, self.wall()))
 
     def query(self) -> None:
         client = self._connected(self.clients)
         if client is not None:
-            self.put(cmd.Query(client.session, 0, self._some_ids()))
+            request, ids = self._ask(client)
+            self.put(cmd.Query(client.session, request, ids))
             self.put(cmd.Inspect(client.session, 0, "tasks", self._some_ids()))
             self.put(cmd.Inspect(client.session, 0, "stats"))
 
     def watch(self) -> None:
         client = self._connected(self.clients)
         if client is not None:
-            self.put(cmd.Watch(client.session, 0, self._some_ids()))
+            request, ids = self._ask(client)
+            self.put(cmd.Watch(client.session, request, ids))
 
     def end_delivery(self) -> None:
         if self.deliveries:
             address, callbacks = self.deliveries.pop(self.random.randrange(len(self.deliveries)))
             count = self.random.choice((0, len(callbacks), self.random.randint(0, len(callbacks))))
             for owed in callbacks[:count]:
-                self.called_back[owed.callback.task_id] += 1
+                self._called_back(owed)
             self.put(
                 cmd.CallbacksSent(
                     address,
@@ -453,31 +595,56 @@ class World:
     # -- the end of all faults
 
     async def settle(self) -> None:
-        """Stop the faults and let everything come to its end, within a bounded number of turns."""
+        """End all faults: everything must come to its end, in bounded turns and by its timers."""
+        self.is_settling = True
         for peer in (*self.clients, *self.subworkers):
             if not peer.session:
                 self._connect(peer)
+            self._receive(peer, len(peer.inbound))
+        self.engine.wake()
         for subworker in self.subworkers:
             subworker.capacity = 5
             self.put(cmd.SetCapacity(subworker.session, 5))
         for _ in range(2_000):
             await self.turn()
-            self.now += 0.2
-            for subworker in self.subworkers:
-                reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
-                ready = [lease for i, lease in subworker.held.items() if i not in reported]
-                if ready:
-                    self._report(subworker, ready)
-            while self.deliveries:
-                address, callbacks = self.deliveries.pop()
-                for owed in callbacks:
-                    self.called_back[owed.callback.task_id] += 1
-                numbers = [owed.number for owed in callbacks]
-                self.put(cmd.CallbacksSent(address, numbers))
-            if not self.engine.core.state.lanes.live and not self.engine.core.state.outbox.owed:
+            self._work()
+            state = self.engine.core.state
+            if self.is_turn_due:
+                continue
+            if not state.lanes.live and not state.outbox.owed and not self.engine.answers._owed:
                 return
-        state = self.engine.core.state
+            self._wait_until_due()
         raise AssertionError(f"{state.lanes.live} tasks, {state.outbox.owed} callbacks never end")
+
+    def _work(self) -> None:
+        for subworker in self.subworkers:
+            reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+            ready = [lease for i, lease in subworker.held.items() if i not in reported]
+            if ready:
+                self._report(subworker, ready)
+        while self.deliveries:
+            address, callbacks = self.deliveries.pop()
+            for owed in callbacks:
+                self._called_back(owed)
+            self.put(cmd.CallbacksSent(address, [owed.number for owed in callbacks]))
+
+    def _wait_until_due(self) -> None:
+        due, state = self.due, self.engine.core.state
+        left = f"{state.lanes.live} tasks and {state.outbox.owed} callbacks are left"
+        assert due is not None, f"{left}, and no timer is set"
+        assert due <= self.now + LONGEST_WAIT_S, f"{left}, and the next timer is in {due:g} s"
+        self.now = max(self.now, due)
+
+    async def expire(self) -> None:
+        """Let the results' time pass: nothing of them may stay, nor anything unwritten."""
+        for _ in range(1_000):
+            if self.due is None:
+                break
+            self._wait_until_due()
+            await self.turn()
+        assert not self.engine.core.state.retention._sizes, "a result never expires"
+        assert not self.engine._book._lazy
+        assert not self.engine._book._leases
 
     def check_end(self) -> None:
         """Assert what must be true of every history once it has settled."""
@@ -490,6 +657,9 @@ class World:
             if new.callback is not None and i in self.acknowledged
         }
         assert callbacks <= set(self.called_back), "a callback is lost"
+        for client in self.clients:
+            missing = client.owed - client.told
+            assert not missing, f"{client.instance} was never pushed {sorted(missing)}"
         for task_id, result in self.recorded.items():
             if result.status is TaskStatus.SUCCESS:
                 assert result.result is not None

@@ -1,0 +1,751 @@
+"""Own the list of faults that the simulation must catch, each planted alone by `make mutants`.
+
+A fault is a text of the source and what replaces it, and the promise it breaks. Whoever changes
+the source changes the fault with it; a new rule of the core deserves a fault here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """Hold one fault: where, what it replaces by what, and why it must be caught."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    why: str
+
+
+_ENGINE = "control_plane/engine.py"
+_OUTLET = "control_plane/outlet.py"
+_ANSWERS = "control_plane/answers.py"
+_BOOK = "control_plane/lease_book.py"
+_CACHE = "control_plane/payload_cache.py"
+_CHANGES = "core/changes.py"
+_CORE = "core/core.py"
+_LANES = "core/lanes.py"
+_LEASING = "core/leasing.py"
+_OUTBOX = "core/outbox.py"
+_REQUESTS = "core/requests.py"
+_RETENTION = "core/retention.py"
+_STATE = "core/state.py"
+_SUBMISSION = "core/submission.py"
+_SUSPECTS = "core/suspects.py"
+_WORKERS = "core/workers.py"
+_STORE = "store/memory.py"
+
+_DURABILITY = (
+    Mutant(
+        "effects are released before the commit",
+        _ENGINE,
+        """            await self.store.commit()
+        except StoreFull as error:
+            await self._recover(peers, error)
+            return
+        release(self, peers, effects)
+""",
+        """            release(self, peers, effects)
+            await self.store.commit()
+        except StoreFull as error:
+            await self._recover(peers, error)
+            return
+""",
+        "what is acknowledged may not be stored",
+    ),
+    Mutant(
+        "a full disk rolls nothing back",
+        _ENGINE,
+        "        self.store.rollback()\n",
+        "",
+        "changes whose effects were never released become durable with a later commit",
+    ),
+    Mutant(
+        "lazy changes are dropped at the end",
+        _ENGINE,
+        "self.store.write([*self._book.take_all(), ch.Stopped()])",
+        "self.store.write([ch.Stopped()])",
+        "after an orderly stop every lease is known, so that nothing runs twice",
+    ),
+    Mutant(
+        "young leases are dropped at the end",
+        _BOOK,
+        """return self.take(float("inf"), committing=True)""",
+        "return self.take(0.0, committing=True)",
+        "after an orderly stop every lease is known, so that nothing runs twice",
+    ),
+    Mutant(
+        "an orderly stop isn't recorded",
+        _ENGINE,
+        "self.store.write([*self._book.take_all(), ch.Stopped()])",
+        "self.store.write(self._book.take_all())",
+        "a restart would wait for leases that were made in no last moment",
+    ),
+    Mutant(
+        "a lease that has ended is written later",
+        _BOOK,
+        "                    self._forget(change.keys)\n",
+        "                    pass\n",
+        "a task would come back from a restart as leased to nobody",
+    ),
+    Mutant(
+        "a lost lease is written lazily",
+        _CHANGES,
+        "LAZY = (LeasesAdded, LeasesEnded,",
+        "LAZY = (LeasesAdded, LeasesEnded, LeasesLost,",
+        "a crash would bring back a lease that was declared lost",
+    ),
+    Mutant(
+        "a lost lease isn't written",
+        _SUSPECTS,
+        "            decision.changes.append(LeasesLost(rows))\n",
+        "            pass\n",
+        "a crash would bring back a lease that was declared lost",
+    ),
+    Mutant(
+        "a cancellation isn't recorded",
+        _REQUESTS,
+        """            answers[task_id] = (False, task.status)
+    state.conclude(finished, now, decision)
+""",
+        """            answers[task_id] = (False, task.status)
+""",
+        "a cancelled task comes back with a restart",
+    ),
+)
+
+_FENCING = (
+    Mutant(
+        "no fencing",
+        _LEASING,
+        "if task is None or task.token != outcome.token:",
+        "if task is None:",
+        "a stale lease's outcome is recorded",
+    ),
+    Mutant(
+        "a stored lease that was declared lost is adopted",
+        _LEASING,
+        "if held.attempt != stored.attempt + 1 or held.token >> LEASE_BITS >= state.epoch:",
+        "if held.token >> LEASE_BITS >= state.epoch:",
+        "what was run again meanwhile would be reported by the dead lease",
+    ),
+    Mutant(
+        "a lease in memory that was declared lost is adopted",
+        _LEASING,
+        "        or held.attempt != task.attempt + 1\n",
+        "",
+        "what was run again meanwhile would be reported by the dead lease",
+    ),
+    Mutant(
+        "an adopted task still waits",
+        _LEASING,
+        "    task.lane.ready.pop(task.key, None)\n",
+        "",
+        "it would be leased a second time",
+    ),
+    Mutant(
+        "a lease keeps its token when it is lost",
+        _STATE,
+        "        task.status = next_status(task.status, event)\n        task.token = 0\n",
+        "        task.status = next_status(task.status, event)\n",
+        "the lost lease's outcome is recorded",
+    ),
+    Mutant(
+        "a lease that never arrived is kept",
+        _LEASING,
+        "            if task.task_id not in held or held[task.task_id].token != task.token\n",
+        "            if False\n",
+        "the task would wait for ever for a subworker that doesn't know of it",
+    ),
+    Mutant(
+        "a void lease isn't revoked",
+        _LEASING,
+        "        decision.effects.append(RevokeLeases(command.session, void))\n",
+        "        pass\n",
+        "a subworker would go on with what isn't its own",
+    ),
+    Mutant(
+        "leases begin at once after a crash",
+        _STATE,
+        "            self.leases_begin_at = now + self.limits.recovery_pause_s\n",
+        "            pass\n",
+        "what a crash made forget would run a second time without need",
+    ),
+)
+
+_SUBMITTING = (
+    Mutant(
+        "no dedup against memory",
+        _SUBMISSION,
+        "if task_id in tasks or task_id in seen",
+        "if task_id in seen",
+        "a resent submission runs twice",
+    ),
+    Mutant(
+        "no dedup against the results",
+        _SUBMISSION,
+        "        if task_id in retention:\n",
+        "        if False:\n",
+        "a resent submission runs twice",
+    ),
+    Mutant(
+        "no dedup against the store",
+        _SUBMISSION,
+        "or task_id in seen or",
+        "or",
+        "a resent submission runs twice",
+    ),
+    Mutant(
+        "no dedup within one submission",
+        _SUBMISSION,
+        " or task_id in spilled:",
+        ":",
+        "a submission that names a task twice runs it twice",
+    ),
+    Mutant(
+        "the greatest id isn't noted",
+        _ENGINE,
+        "        self._greatest_id = max(self._greatest_id, max(new.task_id for new in change.tasks))\n",  # noqa: E501
+        "",
+        "a resent task that is only in the store passes for new",
+    ),
+    Mutant(
+        "a live bound is ignored",
+        _SUBMISSION,
+        "if state.lanes.live >= limits.live_tasks_max:",
+        "if False:",
+        "nothing is unbounded",
+    ),
+    Mutant(
+        "the lanes' bound is ignored",
+        _SUBMISSION,
+        "    if len(lanes.by_id) >= limits.lanes_max:\n",
+        "    if False:\n",
+        "nothing is unbounded",
+    ),
+    Mutant(
+        "a refusal isn't told",
+        _SUBMISSION,
+        "            refused.append(refusal or _no_lane(state, task_id))\n",
+        "",
+        "a refused task is acknowledged, and lost",
+    ),
+)
+
+_QUEUEING = (
+    Mutant(
+        "new tasks overtake spilled ones",
+        _LANES,
+        "has_room = lane.live == lane.in_memory and len",
+        "has_room = len",
+        "the order is first in, first out; the overtaken would never be read",
+    ),
+    Mutant(
+        "a refill reads twice",
+        _LEASING,
+        "        if stored.task_id not in state.tasks:\n",
+        "        if True:\n",
+        "a task that is in memory already would run twice",
+    ),
+    Mutant(
+        "a refill skips what it found leased",
+        _LEASING,
+        "        lane.last_key = stored.key\n",
+        "        lane.last_key = stored.key + 1\n",
+        "a spilled task would never be read",
+    ),
+    Mutant(
+        "a refill never ends",
+        _LEASING,
+        "    lane.refilling = False\n",
+        "",
+        "the rest of a lane would stay spilled",
+    ),
+    Mutant(
+        "a refill reads more than the window",
+        _LEASING,
+        "Refill(lane.lane_id, lane.last_key, window - len(lane.ready))",
+        "Refill(lane.lane_id, lane.last_key, window * 10)",
+        "nothing is unbounded",
+    ),
+    Mutant(
+        "a lane sleeps over its spilled tasks",
+        _LANES,
+        "        if not lane.ready and not lane.spilled:\n",
+        "        if not lane.ready:\n",
+        "the rest of a lane would stay spilled",
+    ),
+    Mutant(
+        "what is given back isn't put in order",
+        _LANES,
+        "            lane.restore_order()\n            self.active",
+        "            self.active",
+        "the order is first in, first out",
+    ),
+    Mutant(
+        "priorities are turned around",
+        _LEASING,
+        "    for lanes in state.lanes.active:\n",
+        "    for lanes in reversed(state.lanes.active):\n",
+        "priorities are strict",
+    ),
+    Mutant(
+        "the last comes first",
+        _LEASING,
+        "lane.ready.popitem(last=False)",
+        "lane.ready.popitem(last=True)",
+        "the order is first in, first out",
+    ),
+    Mutant(
+        "payloads are mixed up",
+        _ENGINE,
+        "zip(change.keys, change.tasks, strict=True):",
+        "zip(reversed(change.keys), change.tasks, strict=True):",
+        "a task would run with another's arguments",
+    ),
+    Mutant(
+        "payloads that aren't cached are forgotten",
+        _OUTLET,
+        "                lease.payload = read[key]\n",
+        "                pass\n",
+        "a task would run without its arguments",
+    ),
+    Mutant(
+        "a cancelled task is still leased",
+        _LANES,
+        "        lane.ready.pop(task.key, None)\n        lane.in_memory -= 1\n",
+        "        lane.in_memory -= 1\n",
+        "a cancelled task never starts",
+    ),
+)
+
+_SUBWORKERS = (
+    Mutant(
+        "a lease goes to who doesn't offer its name",
+        _WORKERS,
+        "return [w for w in self._offers.get(name, {}).values() if w.free > 0]",
+        "return [w for w in self.by_session.values() if w.free > 0]",
+        "the subworker can't run it",
+    ),
+    Mutant(
+        "a subworker that is gone still offers",
+        _WORKERS,
+        "            offering.pop(worker.instance, None)\n",
+        "",
+        "tasks are leased into the void",
+    ),
+    Mutant(
+        "capacity is ignored",
+        _WORKERS,
+        "        return self.capacity - len(self.tasks)\n",
+        "        return 1\n",
+        "a subworker would get more than it can hold",
+    ),
+    Mutant(
+        "a change of capacity is ignored",
+        _LEASING,
+        "        worker.capacity = command.capacity\n",
+        "        pass\n",
+        "a subworker that drains would get tasks, and one that grows none",
+    ),
+    Mutant(
+        "a report is acknowledged without being recorded",
+        _LEASING,
+        "if task is None or task.token != outcome.token:",
+        "if task is None or task.token != outcome.token or not outcome.succeeded:",
+        "the subworker forgets what nobody else knows",
+    ),
+    Mutant(
+        "a report isn't acknowledged",
+        _LEASING,
+        "    decision.effects.append(AcknowledgeReport(command.session, command.sequence))\n",
+        "    _ = AcknowledgeReport\n",
+        "a subworker would hold on to it, and report it for ever",
+    ),
+    Mutant(
+        "a given-back attempt is spent",
+        _LEASING,
+        "        task.attempt -= 1\n",
+        "",
+        "an attempt is a run, and it never ran",
+    ),
+    Mutant(
+        "giving back isn't written",
+        _LEASING,
+        "    decision.changes.append(LeasesEnded([task.key for task in tasks]))\n",
+        "",
+        "a restart would wait for a lease that was given back",
+    ),
+    Mutant(
+        "a crash is counted for what is given back",
+        _LEASING,
+        "        task.attempt -= 1\n",
+        "        task.attempt -= 1\n        task.crashes += 1\n",
+        "a task that never ran would be quarantined",
+    ),
+    Mutant(
+        "a subworker's grace never ends",
+        _LEASING,
+        "        worker.deadline = now + state.limits.session_grace_s\n",
+        "        worker.deadline = now + 1e9\n",
+        "its tasks would wait for ever",
+    ),
+    Mutant(
+        "a subworker has no grace",
+        _LEASING,
+        "        worker.deadline = now + state.limits.session_grace_s\n",
+        "        worker.deadline = now\n",
+        "a connection that ends for a moment isn't a death",
+    ),
+    Mutant(
+        "a stored lease's grace never ends",
+        _STATE,
+        "        deadline = now + self.limits.adoption_grace_s\n",
+        "        deadline = now + 1e9\n",
+        "tasks of a subworker that died with the control plane would wait for ever",
+    ),
+    Mutant(
+        "a suspect runs beside others",
+        _WORKERS,
+        "        if not self.session or self.suspects or self.is_reserved:\n",
+        "        if not self.session or self.is_reserved:\n",
+        "the next crash would have many possible reasons",
+    ),
+    Mutant(
+        "a suspect is put to others",
+        _SUSPECTS,
+        "        idle = [worker for worker in able if not worker.tasks]\n",
+        "        idle = able\n",
+        "the next crash would have many possible reasons",
+    ),
+    Mutant(
+        "a suspect read back isn't known as one",
+        _STATE,
+        "        task.is_suspect = stored.crashes >= self.limits.isolate_after_crashes\n",
+        "",
+        "it would run beside others after a restart",
+    ),
+    Mutant(
+        "nobody is kept free for suspects",
+        _SUSPECTS,
+        "            state.reserved.is_reserved = True\n",
+        "",
+        "suspects would wait as long as anything else does",
+    ),
+    Mutant(
+        "whoever is kept free is so for ever",
+        _SUSPECTS,
+        "        state.reserved.is_reserved = False\n",
+        "",
+        "a subworker would never get a task again",
+    ),
+    Mutant(
+        "nothing is quarantined",
+        _SUSPECTS,
+        "            if task.crashes >= state.limits.crashes_max:\n",
+        "            if False:\n",
+        "a task that kills would kill for ever",
+    ),
+    Mutant(
+        "a task is quarantined too early",
+        _SUSPECTS,
+        "            if task.crashes >= state.limits.crashes_max:\n",
+        "            if task.crashes >= state.limits.isolate_after_crashes:\n",
+        "an innocent task would fail for its neighbour",
+    ),
+)
+
+_ENDING = (
+    Mutant(
+        "a callback is dropped",
+        _STATE,
+        "        if callback is None:\n            return\n",
+        "        if callback is None or result.status is TaskStatus.FAILURE:\n            return\n",
+        "a failure calls back too",
+    ),
+    Mutant(
+        "a callback isn't stored",
+        _STATE,
+        "        if finished.callbacks:\n",
+        "        if False:\n",
+        "a crash would lose it",
+    ),
+    Mutant(
+        "an owed count is wrong",
+        _OUTBOX,
+        "        self.owed -= done\n",
+        "",
+        "the bound of callbacks would be reached by none",
+    ),
+    Mutant(
+        "an address's owed count is wrong",
+        _OUTBOX,
+        "        entry.owed -= done\n",
+        "        entry.owed = 0\n",
+        "the rest of an address would wait for a restart",
+    ),
+    Mutant(
+        "owed callbacks are forgotten by a restart",
+        _STATE,
+        "        self.outbox.restore(snapshot.owed, snapshot.next_callback, now)\n",
+        "        self.outbox.restore((), snapshot.next_callback, now)\n",
+        "a callback survives a crash",
+    ),
+    Mutant(
+        "a failed delivery isn't tried again",
+        _OUTBOX,
+        "        heapq.heappush(self._schedule, (entry.due, address))\n",
+        "",
+        "a callback would be lost for a listener that was away",
+    ),
+    Mutant(
+        "the deliveries' bound is ignored",
+        _OUTBOX,
+        "while schedule and self._sending < self._limits.callback_deliveries_max:",
+        "while schedule:",
+        "nothing is unbounded",
+    ),
+    Mutant(
+        "a delivered callback stays",
+        _CORE,
+        "        decision.changes.append(CallbacksRemoved(done))\n",
+        "        _ = CallbacksRemoved\n",
+        "it would be delivered again and again",
+    ),
+    Mutant(
+        "a callback tells another story",
+        _STATE,
+        "                error=result.error,\n",
+        "                error=None,\n",
+        "a listener is told what is recorded",
+    ),
+    Mutant(
+        "an eviction leaves no tombstone",
+        _STORE,
+        "                    t.young_tombstones[task_id] = None\n",
+        "                    pass\n",
+        "a resent submission runs twice",
+    ),
+    Mutant(
+        "tombstones are trimmed too early",
+        _STATE,
+        "if self.young_tombstones >= self.limits.tombstones_max // 2:",
+        "if self.young_tombstones >= self.limits.tombstones_max // 24:",
+        "a resent submission runs twice",
+    ),
+    Mutant(
+        "tombstones are never trimmed",
+        _STATE,
+        "if self.young_tombstones >= self.limits.tombstones_max // 2:",
+        "if False:",
+        "nothing is unbounded",
+    ),
+    Mutant(
+        "an eviction isn't written",
+        _STATE,
+        "        decision.changes.append(ResultsEvicted(evicted))\n",
+        "        _ = ResultsEvicted\n",
+        "the disk would fill, and the result come back with a restart",
+    ),
+    Mutant(
+        "results don't expire",
+        _RETENTION,
+        "            if expiries[task_id] > now:\n                break\n",
+        "            break\n",
+        "what is kept has a time",
+    ),
+    Mutant(
+        "the results' bound is ignored",
+        _RETENTION,
+        "len(sizes) > limits.retained_max or",
+        "",
+        "nothing is unbounded",
+    ),
+    Mutant(
+        "reading a result doesn't renew it after a restart",
+        _REQUESTS,
+        "        decision.changes.append(ResultsAccessed(accessed))\n",
+        "        _ = ResultsAccessed\n",
+        "the order of eviction would differ after a restart",
+    ),
+)
+
+_TELLING = (
+    Mutant(
+        "a result is pushed to nobody",
+        _STATE,
+        "        session = self.clients.get(task.client)\n",
+        "        session = None\n",
+        "a client would wait for ever",
+    ),
+    Mutant(
+        "a client that came back isn't known",
+        _REQUESTS,
+        "    state.clients[command.instance] = command.session\n",
+        "    state.clients.setdefault(command.instance, command.session)\n",
+        "results would be pushed to a session that has ended",
+    ),
+    Mutant(
+        "the end of an old session forgets the new one",
+        _REQUESTS,
+        "    if state.clients.get(instance) == session:\n",
+        "    if True:\n",
+        "a client would wait for ever",
+    ),
+    Mutant(
+        "a watch is forgotten",
+        _REQUESTS,
+        "            state.watchers.setdefault(task_id, []).append(session)\n",
+        "            pass\n",
+        "who watches would wait for ever",
+    ),
+    Mutant(
+        "a watch of one that is spilled is forgotten",
+        _REQUESTS,
+        "        task = state.tasks.get(task_id) or command.stored.get(task_id)\n        if task",
+        "        task = state.tasks.get(task_id)\n        if task",
+        "who watches would be told that it is unknown",
+    ),
+    Mutant(
+        "a watcher isn't told",
+        _STATE,
+        "            self.watched[session] -= 1\n            into.pushes.setdefault(session, []).append(result)\n",  # noqa: E501
+        "            self.watched[session] -= 1\n",
+        "who watches would wait for ever",
+    ),
+    Mutant(
+        "a watched result that is recorded isn't pushed",
+        _REQUESTS,
+        "        decision.effects.append(PushStored(session, recorded))\n",
+        "        _ = PushStored\n",
+        "who watches would wait for ever",
+    ),
+    Mutant(
+        "a resent task's result isn't pushed",
+        _SUBMISSION,
+        "        decision.effects.append(PushStored(command.session, recorded))\n",
+        "        _ = PushStored\n",
+        "a client whose acknowledgement was lost would wait for ever",
+    ),
+    Mutant(
+        "a resent task's expiry isn't told",
+        _SUBMISSION,
+        "        decision.effects.append(TellExpired(command.session, expired))\n",
+        "        _ = TellExpired\n",
+        "a client whose acknowledgement was lost would wait for ever",
+    ),
+    Mutant(
+        "results owed to a slow client are dropped",
+        _OUTLET,
+        "        engine.answers.push(session, [result.task_id for result in effect.results])\n",
+        "        pass\n",
+        "a client that was slow for a moment would wait for ever",
+    ),
+    Mutant(
+        "results that expired in the queue aren't told",
+        _ANSWERS,
+        "        if expired:\n            frames.append(encode(msg.Expired(expired)))\n",
+        "",
+        "a client that was slow for a moment would wait for ever",
+    ),
+    Mutant(
+        "a spilled task is said to be unknown",
+        _ANSWERS,
+        "        if stored is not None:\n",
+        "        if False:\n",
+        "an acknowledged task is known until it expires",
+    ),
+    Mutant(
+        "a task of a running attempt is said to be cancelled",
+        _REQUESTS,
+        "            answers[task_id] = (False, task.status)\n",
+        "            answers[task_id] = (True, task.status)\n",
+        "a cancelled task never ends otherwise",
+    ),
+)
+
+_TIMING = (
+    Mutant(
+        "unknown names are never refused",
+        _STATE,
+        "        self.refusals_due.setdefault(lane.lane_id, due)\n",
+        "        _ = due\n",
+        "a task that nobody can run would wait for ever",
+    ),
+    Mutant(
+        "the spilled tasks of an unknown name stay",
+        _REQUESTS,
+        "            state.refusals_due[lane_id] = now\n",
+        "            pass\n",
+        "a task that nobody can run would wait for ever",
+    ),
+    Mutant(
+        "unknown names aren't doubted after a restart",
+        _STATE,
+        "            if lane.live and lane.name not in self.known_names:\n",
+        "            if False:\n",
+        "a task that nobody can run would wait for ever",
+    ),
+    Mutant(
+        "no timer for a subworker's grace",
+        _CORE,
+        "            state.workers.next_deadline(),\n",
+        "",
+        "an idle control plane would never lease its tasks again",
+    ),
+    Mutant(
+        "no timer for the results",
+        _CORE,
+        "            state.retention.next_expiry(),\n",
+        "",
+        "an idle control plane would keep results for ever",
+    ),
+    Mutant(
+        "no timer for callbacks",
+        _CORE,
+        "            state.outbox.next_due(),\n",
+        "",
+        "an idle control plane would never try again",
+    ),
+    Mutant(
+        "no timer for unknown names",
+        _CORE,
+        "            min(state.refusals_due.values(), default=None),\n",
+        "",
+        "an idle control plane would never refuse them",
+    ),
+    Mutant(
+        "no timer for the end of the recovery pause",
+        _CORE,
+        "            state.leases_begin_at if state.leases_begin_at > state.last_tick else None,\n",
+        "",
+        "an idle control plane would lease nothing after a crash",
+    ),
+    Mutant(
+        "no timer for lazy changes",
+        _BOOK,
+        "            dues.append(self._lazy_due)\n",
+        "            pass\n",
+        "an idle control plane would never write them",
+    ),
+    Mutant(
+        "a turn that leaves something doesn't wake the next",
+        _ENGINE,
+        "        if self.answers.serve(peers):\n            self._wake.set()\n",
+        "        self.answers.serve(peers)\n",
+        "what is owed would wait for the next command",
+    ),
+)
+
+MUTANTS = (
+    *_DURABILITY,
+    *_FENCING,
+    *_SUBMITTING,
+    *_QUEUEING,
+    *_SUBWORKERS,
+    *_ENDING,
+    *_TELLING,
+    *_TIMING,
+)

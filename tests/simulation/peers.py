@@ -1,0 +1,57 @@
+"""Own what simulated peers know: a client of its tasks, a subworker of its leases."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastqueue.core.records import Lease, NewTask, Outcome, PendingCallback
+
+
+class SimulatedClient:
+    """Hold what one client knows: what it submitted, what was acknowledged, what came back."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.session = 0
+        # Frames on their way to it; they are lost with its connection.
+        self.inbound: deque[bytes] = deque()
+        self.sent: dict[int, list[NewTask]] = {}
+        self.asked: dict[int, list[str]] = {}
+        self.submitted: dict[str, NewTask] = {}
+        # What must be pushed in this session, and what was, or was said to have expired.
+        self.owed: set[str] = set()
+        self.told: set[str] = set()
+
+    def has(self, callback: PendingCallback) -> bool:
+        """Say whether it submitted the task that a callback is about."""
+        return callback.task_id in self.submitted
+
+    def end(self) -> None:
+        """Forget what was of this session only."""
+        self.session = 0
+        self.inbound.clear()
+        self.sent.clear()
+        self.asked.clear()
+        self.owed.clear()
+        self.told.clear()
+
+
+class SimulatedSubworker:
+    """Hold what one subworker process knows: its leases, and reports not yet acknowledged."""
+
+    def __init__(self, instance: str, names: frozenset[str], capacity: int) -> None:
+        self.instance = instance
+        self.session = 0
+        self.inbound: deque[bytes] = deque()
+        self.names = names
+        self.capacity = capacity
+        self.held: dict[str, Lease] = {}
+        self.unacknowledged: dict[int, list[Outcome]] = {}
+        self.last_sequence = 0
+
+    def end(self) -> None:
+        """Lose the connection; what it runs goes on."""
+        self.session = 0
+        self.inbound.clear()

@@ -1,0 +1,119 @@
+"""Own the planting of faults: `make mutants` shows that the simulation catches each of them.
+
+Every fault of `mutants.py` is planted alone in a copy of the package, and seeds are played over
+the copy until one fails. A fault that no seed catches survives, and is an error: then a checker
+or the world is too weak. So is a fault whose text is no longer in the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.simulation.mutants import MUTANTS, Mutant
+
+import fastqueue
+
+PACKAGE = Path(fastqueue.__file__).parent
+_ROOT = Path(__file__).parents[2]
+_PROCESSES = 2
+_CAUGHT = 3
+# Far more than all seeds take; only a fault that makes a turn endless needs it.
+_PLAY_S_MAX = 60.0
+
+
+def planted(package: Path, mutant: Mutant) -> str:
+    """Return the text of the mutant's file, with the fault.
+
+    Raises:
+        LookupError: the text to be replaced isn't there exactly once.
+    """
+    text = (package / mutant.file).read_text()
+    if (count := text.count(mutant.old)) != 1:
+        raise LookupError(
+            f"planted fault {mutant.name!r}: its old text is {count} times in {mutant.file}; put "
+            "the fault right in tests/simulation/mutants.py"
+        )
+    return text.replace(mutant.old, mutant.new)
+
+
+def _run(mutant: Mutant | None, seeds: int) -> tuple[bool, str]:
+    """Play seeds over a copy with the fault; say whether one failed, and how."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "fastqueue"
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            (copy / mutant.file).write_text(planted(PACKAGE, mutant))
+        path = os.pathsep.join([folder, str(_ROOT)])
+        command = [sys.executable, "-m", __spec__.name, "--play", str(seeds)]
+        try:
+            child = subprocess.run(
+                command,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                text=True,
+                timeout=_PLAY_S_MAX,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return True, f"a turn doesn't end in {_PLAY_S_MAX:g} s"
+    if child.returncode not in (0, _CAUGHT):
+        raise RuntimeError(f"{mutant}: the seeds can't be played:\n{child.stderr}{child.stdout}")
+    return child.returncode == _CAUGHT, child.stdout.strip()
+
+
+def _play_here(seeds: int) -> int:
+    """Play seeds over the package that this process imports, a copy."""
+    from tests.simulation.play import play_quietly
+
+    if Path.cwd() not in PACKAGE.parents:
+        sys.exit(f"fastqueue comes from {PACKAGE}, not from the copy in {Path.cwd()}")
+    for seed in range(seeds):
+        error = play_quietly(seed)
+        if isinstance(error, SyntaxError | NameError | ImportError):
+            sys.exit(f"the fault isn't a working program: {error!r}")
+        if isinstance(error, BaseException):
+            [what, *_] = str(error).splitlines() or [""]
+            print(f"seed {seed}: {type(error).__name__}: {what[:70]}")
+            return _CAUGHT
+    return 0
+
+
+def main() -> int:
+    """Plant each fault; return 1 if one survives."""
+    parser = argparse.ArgumentParser(prog="make mutants")
+    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--play", type=int, metavar="SEEDS", help="for this program's own use")
+    parser.add_argument("names", nargs="*", help="the faults to plant; all if none is named")
+    arguments = parser.parse_args()
+    if arguments.play:
+        return _play_here(arguments.play)
+    chosen = [m for m in MUTANTS if not arguments.names or m.name in arguments.names]
+    begun = time.monotonic()
+    survivors = []
+    with ThreadPoolExecutor(_PROCESSES) as pool:
+        runs = pool.map(lambda mutant: _run(mutant, arguments.seeds), [None, *chosen])
+        is_caught, how = next(runs)
+        if is_caught:
+            sys.exit(f"the simulation fails without any fault; run make simulation first: {how}")
+        for mutant, (is_caught, how) in zip(chosen, runs, strict=True):
+            print(f"{'caught' if is_caught else 'SURVIVED':9} {mutant.name:42} {how}", flush=True)
+            if not is_caught:
+                survivors.append(mutant)
+    took = time.monotonic() - begun
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} faults caught in {took:.0f} s")
+    for mutant in survivors:
+        print(f"survived: {mutant.name} ({mutant.file}): {mutant.why}", file=sys.stderr)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
