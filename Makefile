@@ -81,7 +81,7 @@ unit: setup ## Test the parts.
 	$(PYTEST) tests/unit
 
 simulation: setup ## Play seeded histories of faults; SEED=n plays one again.
-	$(PYTEST) tests/simulation
+	$(PYTEST) $(if $(SEED),-s -k one_history) tests/simulation
 
 power: setup ## Cut the store's power 40 times a test: nothing acknowledged may be lost.
 	$(PYTEST) tests/power

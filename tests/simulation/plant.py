@@ -90,7 +90,7 @@ def _play_here(seeds: int) -> int:
 def main() -> int:
     """Plant each fault; return 1 if one survives."""
     parser = argparse.ArgumentParser(prog="make mutants")
-    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--play", type=int, metavar="SEEDS", help="for this program's own use")
     parser.add_argument("names", nargs="*", help="the faults to plant; all if none is named")
     arguments = parser.parse_args()

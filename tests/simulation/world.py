@@ -200,6 +200,10 @@ class World:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
         self._check_recorded(self.store.find_results(list(self.store._tables.results)))
         self._check_subworkers()
+        for command, _ in self.engine._inbox:
+            if isinstance(command, cmd.Loaded):
+                ready = len(self.engine.core.state.lanes.by_id[command.lane_id].ready)
+                assert ready + len(command.tasks) <= LIMITS.window_max, "a refill is too large"
 
     def _check_subworkers(self) -> None:
         """Assert that the core and a subworker agree, once all that was said has arrived."""
@@ -446,6 +450,12 @@ class World:
         peer.session = self.last_session
         if isinstance(peer, SimulatedClient):
             self.put(cmd.ClientReady(peer.session, peer.instance))
+            waiting = self.acknowledged - self.recorded.keys()
+            waits_for = [task_id for task_id in peer.submitted if task_id in waiting]
+            if waits_for:
+                self.last_request += 1
+                peer.asked[self.last_request] = waits_for
+                self.put(cmd.Watch(peer.session, self.last_request, waits_for))
             return
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in peer.held.items()]
         self.put(
@@ -477,12 +487,14 @@ class World:
         """Connect anew before the old connection's end is noticed."""
         peers = [p for p in (*self.clients, *self.subworkers) if p.session]
         if peers:
-            peer = self.random.choice(peers)
-            old = peer.session
-            self._connect(peer)
-            if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
-                self.put(cmd.Report(old, 1, [], self.wall()))
-            self.put(cmd.SessionLost(old))
+            self._replace_connection(self.random.choice(peers))
+
+    def _replace_connection(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        old = peer.session
+        self._connect(peer)
+        if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
+            self.put(cmd.Report(old, 1, [], self.wall()))
+        self.put(cmd.SessionLost(old))
 
     def report(self) -> None:
         subworker = self._subworker()
@@ -600,6 +612,8 @@ class World:
         for peer in (*self.clients, *self.subworkers):
             if not peer.session:
                 self._connect(peer)
+            elif self.random.random() < 0.3:
+                self._replace_connection(peer)
             self._receive(peer, len(peer.inbound))
         self.engine.wake()
         for subworker in self.subworkers:
