@@ -1,0 +1,304 @@
+"""Own what may happen in a simulated world: each step is one thing that a peer, or chance, does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulation.peers import SimulatedClient, SimulatedSubworker
+
+from fastqueue.core import commands as cmd
+from fastqueue.core.records import Callback, HeldLease, Lease, NewTask, Outcome
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from fastqueue.control_plane.engine import Engine
+    from fastqueue.core.records import Result
+    from fastqueue.store.base import NumberedCallback
+
+NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
+ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
+
+
+class Happenings:
+    """Let things happen; the world that is made of it plays everything else."""
+
+    random: random.Random
+    now: float
+    engine: Engine
+    clients: list[SimulatedClient]
+    subworkers: list[SimulatedSubworker]
+    last_id: int
+    last_session: int
+    last_request: int
+    acknowledged: set[str]
+    recorded: dict[str, Result]
+    starts: dict[str, int]
+    token_of: dict[bytes | None, int]
+    gone_at: dict[str, float]
+    deliveries: list[tuple[str, list[NumberedCallback]]]
+
+    def note(self, what: str) -> None:
+        """Add a line to the trace."""
+        raise NotImplementedError
+
+    def _receive(self, peer: SimulatedClient | SimulatedSubworker, count: int) -> None:
+        raise NotImplementedError
+
+    def _called_back(self, owed: NumberedCallback) -> None:
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Let one thing happen."""
+        actions: list[tuple[int, Callable[[], None]]] = [
+            (10, self.submit),
+            (3, self.resend),
+            (12, self.report),
+            (2, self.report_stale),
+            (3, self.give_back),
+            (2, self.set_capacity),
+            (3, self.cancel),
+            (3, self.query),
+            (2, self.watch),
+            (5, self.connect),
+            (2, self.lose_connection),
+            (1, self.replace_connection),
+            (4, self.end_delivery),
+            (6, self.pass_time),
+            (8, self.receive),
+        ]
+        weights, choices = zip(*actions, strict=True)
+        action = self.random.choices(choices, weights)[0]
+        self.note(action.__name__)
+        action()
+
+    def receive(self) -> None:
+        """Let what is on its way to a peer arrive, or some of it."""
+        peers = [peer for peer in (*self.clients, *self.subworkers) if peer.inbound]
+        if peers:
+            peer = self.random.choice(peers)
+            self._receive(peer, self.random.randint(1, len(peer.inbound)))
+
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self.now
+
+    def put(self, command: cmd.Command) -> None:
+        self.engine.put(command)
+
+    def _connected(self, peers: Sequence[SimulatedClient]) -> SimulatedClient | None:
+        connected = [peer for peer in peers if peer.session]
+        return self.random.choice(connected) if connected else None
+
+    def _subworker(self) -> SimulatedSubworker | None:
+        connected = [s for s in self.subworkers if s.session]
+        return self.random.choice(connected) if connected else None
+
+    def submit(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            tasks = [self._new_task() for _ in range(self.random.randint(1, 8))]
+            if self.random.random() < 0.1:
+                tasks.append(tasks[-1])
+            client.submitted.update((new.task_id, new) for new in tasks)
+            self._send_submission(client, tasks)
+
+    def _new_task(self) -> NewTask:
+        chance = self.random
+        self.last_id += 1
+        # Mostly growing, as UUIDv7 is, but not always: clocks differ.
+        task_id = f"{self.last_id + chance.choice((0, 0, 0, 5000)):06d}-{self.last_id}"
+        name = chance.choices(NAMES, (6, 4, 2, 1))[0]
+        callback = None
+        if chance.random() < 0.2:
+            callback = Callback(chance.choice(ADDRESSES), b"null")
+        return NewTask(task_id, name, chance.choice((0, 1, 2, 2, 3)), 0, task_id.encode(), callback)
+
+    def _send_submission(self, client: SimulatedClient, tasks: list[NewTask]) -> None:
+        self.last_request += 1
+        client.sent[self.last_request] = tasks
+        self.put(
+            cmd.Submit(
+                client.session,
+                self.last_request,
+                client.instance,
+                self.wall(),
+                tasks,
+            )
+        )
+
+    def resend(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None and client.submitted:
+            count = min(len(client.submitted), self.random.randint(1, 5))
+            # A client resends for a limited time; what is evicted in it is remembered for longer.
+            again = self.random.sample(list(client.submitted)[-50:], min(count, 50))
+            if self.random.random() < 0.2:
+                again.append(again[0])
+            self._send_submission(client, [client.submitted[task_id] for task_id in again])
+
+    def connect(self) -> None:
+        peers = [p for p in (*self.clients, *self.subworkers) if not p.session]
+        if peers:
+            self._connect(self.random.choice(peers))
+
+    def _connect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        peer.end()
+        self.gone_at[peer.instance] = float("inf")
+        self.last_session += 1
+        peer.session = self.last_session
+        if isinstance(peer, SimulatedClient):
+            self.put(cmd.ClientReady(peer.session, peer.instance))
+            waiting = self.acknowledged - self.recorded.keys()
+            waits_for = [task_id for task_id in peer.submitted if task_id in waiting]
+            if waits_for:
+                self.last_request += 1
+                peer.asked[self.last_request] = waits_for
+                self.put(cmd.Watch(peer.session, self.last_request, waits_for))
+            return
+        held = [HeldLease(i, lease.token, lease.attempt) for i, lease in peer.held.items()]
+        self.put(
+            cmd.WorkerReady(
+                peer.session, peer.instance, peer.instance, peer.names, peer.capacity, held
+            )
+        )
+        for sequence, outcomes in peer.unacknowledged.items():
+            self.put(cmd.Report(peer.session, sequence, outcomes, self.wall()))
+
+    def disconnect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        self.put(cmd.SessionLost(peer.session))
+        self.gone_at[peer.instance] = self.now
+        peer.end()
+
+    def lose_connection(self) -> None:
+        peers = [p for p in (*self.clients, *self.subworkers) if p.session]
+        if not peers:
+            return
+        peer = self.random.choice(peers)
+        self.disconnect(peer)
+        if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
+            # The process died: the next one is another instance and knows nothing.
+            peer.instance = f"{peer.instance}'"
+            peer.held.clear()
+            peer.unacknowledged.clear()
+
+    def replace_connection(self) -> None:
+        """Connect anew before the old connection's end is noticed."""
+        peers = [p for p in (*self.clients, *self.subworkers) if p.session]
+        if peers:
+            self._replace_connection(self.random.choice(peers))
+
+    def _replace_connection(self, peer: SimulatedClient | SimulatedSubworker) -> None:
+        old = peer.session
+        self._connect(peer)
+        if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
+            self.put(cmd.Report(old, 1, [], self.wall()))
+        self.put(cmd.SessionLost(old))
+
+    def report(self) -> None:
+        subworker = self._subworker()
+        if subworker is None:
+            return
+        reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+        ready = [lease for i, lease in subworker.held.items() if i not in reported]
+        if ready:
+            self._report(subworker, ready[: self.random.randint(1, len(ready))])
+
+    def _report(self, subworker: SimulatedSubworker, leases: list[Lease]) -> None:
+        outcomes = []
+        for lease in leases:
+            self.starts[lease.task_id] += 1
+            # Each run makes another value, so that a second record would be noticed.
+            run = self.starts[lease.task_id]
+            value = f'"{lease.task_id}/{run}"'.encode()
+            error = f"ValueError: {lease.task_id}/{run}"
+            succeeded = self.random.random() < 0.8
+            self.token_of[value if succeeded else error.encode()] = lease.token
+            outcomes.append(
+                Outcome(
+                    lease.task_id,
+                    lease.token,
+                    succeeded,
+                    self.now,
+                    self.wall(),
+                    value if succeeded else None,
+                    None if succeeded else error,
+                )
+            )
+        subworker.last_sequence += 1
+        subworker.unacknowledged[subworker.last_sequence] = outcomes
+        self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes, self.wall()))
+        if self.random.random() < 0.1:
+            self.put(cmd.Report(subworker.session, subworker.last_sequence, outcomes, self.wall()))
+
+    def report_stale(self) -> None:
+        """Report what nobody leased: a token of the past, of another task, of nothing."""
+        subworker = self._subworker()
+        ids = sorted(self.engine.core.state.tasks) or ["000000-0"]
+        if subworker is not None:
+            token = self.random.randint(0, 1 << 45)
+            outcome = Outcome(self.random.choice(ids), token, True, 0.0, 0.0, b'"stale"')
+            self.put(cmd.Report(subworker.session, 0, [outcome], self.wall()))
+
+    def give_back(self) -> None:
+        subworker = self._subworker()
+        if subworker is not None and subworker.held:
+            reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
+            count = self.random.randint(1, len(subworker.held))
+            chosen = [i for i in list(subworker.held)[-count:] if i not in reported]
+            leases = [subworker.held.pop(task_id) for task_id in chosen]
+            held = [HeldLease(lease.task_id, lease.token, lease.attempt) for lease in leases]
+            self.put(cmd.GiveBack(subworker.session, held))
+
+    def set_capacity(self) -> None:
+        subworker = self._subworker()
+        if subworker is not None:
+            subworker.capacity = self.random.randint(0, 6)
+            self.put(cmd.SetCapacity(subworker.session, subworker.capacity))
+
+    def _some_ids(self) -> list[str]:
+        ids = sorted(self.acknowledged) or ["nothing"]
+        return [self.random.choice([*ids, "unknown"]) for _ in range(self.random.randint(1, 4))]
+
+    def _ask(self, client: SimulatedClient) -> tuple[int, list[str]]:
+        self.last_request += 1
+        client.asked[self.last_request] = self._some_ids()
+        return self.last_request, client.asked[self.last_request]
+
+    def cancel(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            request, ids = self._ask(client)
+            self.put(cmd.Cancel(client.session, request, ids, self.wall()))
+
+    def query(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            request, ids = self._ask(client)
+            self.put(cmd.Query(client.session, request, ids))
+            self.put(cmd.Inspect(client.session, 0, "tasks", self._some_ids()))
+            self.put(cmd.Inspect(client.session, 0, "stats"))
+
+    def watch(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            request, ids = self._ask(client)
+            self.put(cmd.Watch(client.session, request, ids))
+
+    def end_delivery(self) -> None:
+        if self.deliveries:
+            address, callbacks = self.deliveries.pop(self.random.randrange(len(self.deliveries)))
+            count = self.random.choice((0, len(callbacks), self.random.randint(0, len(callbacks))))
+            for owed in callbacks[:count]:
+                self._called_back(owed)
+            self.put(
+                cmd.CallbacksSent(
+                    address,
+                    [owed.number for owed in callbacks[:count]],
+                    reachable=count > 0,
+                    jitter=self.random.random(),
+                )
+            )
+
+    def pass_time(self) -> None:
+        self.now += self.random.choice((0.01, 0.06, 0.3, 1.1, 2.5, 6.0))
