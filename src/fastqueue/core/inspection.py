@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from fastqueue.core.decision import Decision
     from fastqueue.core.state import State
 
-__all__ = ["TOPICS", "inspect"]
+__all__ = ["inspect"]
 
-TOPICS = ("stats", "tasks")
 _LANES_SHOWN_MAX = 1_000
 _WORKERS_SHOWN_MAX = 1_000
 

@@ -116,8 +116,3 @@ class Outbox:
                 return due
             heapq.heappop(schedule)
         return None
-
-    def count(self, address: str) -> int:
-        """Return how many callbacks are owed to an address."""
-        entry = self._addresses.get(address)
-        return entry.owed if entry else 0

@@ -59,8 +59,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._peer = "a peer that isn't connected yet"
         self._reason: Exception | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._is_writable = True
         self.closed = asyncio.Event()
 
     @property
@@ -76,7 +75,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_writable(self) -> bool:
         """Say whether the peer keeps up with what is sent."""
-        return self._writable.is_set()
+        return self._is_writable
 
     def send(self, body: bytes) -> None:
         """Send one frame; a connection that is closed drops it."""
@@ -94,10 +93,6 @@ class Connection(asyncio.Protocol):
         bytes_max = _WRITE_FRAMES_MAX * self.decoder.frame_bytes_max
         if transport.get_write_buffer_size() > bytes_max:
             self.abort(ProtocolError(f"{self.peer} doesn't read what is sent to it"))
-
-    async def drain(self) -> None:
-        """Wait until the peer has caught up, or the connection has ended."""
-        await self._writable.wait()
 
     def pause_reading(self) -> None:
         """Read nothing more from the peer for now: it is to wait."""
@@ -144,18 +139,18 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Note that the peer doesn't keep up."""
-        self._writable.clear()
+        self._is_writable = False
 
     def resume_writing(self) -> None:
         """Note that the peer has caught up."""
-        self._writable.set()
+        self._is_writable = True
         if self._on_writable is not None:
             self._on_writable(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the stream has ended."""
         self._transport = None
-        self._writable.set()
+        self._is_writable = True
         self.closed.set()
         self._on_closed(self, self._reason or exc)
 
