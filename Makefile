@@ -9,14 +9,14 @@ BIN := .venv/bin/python
 STAMP := .venv/.fastqueue-setup
 PYTEST := $(BIN) -m pytest -q
 SOURCES := src tests benchmarks examples
-STAGES := lint types layers unit simulation power integration acceptance
+STAGES := lint types layers unit simulation power torture integration acceptance
 
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint format types layers unit simulation power power-cut integration acceptance test bench demo \
+.PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench demo \
 	build clean simulate mutants
 
 help: ## Show this.
@@ -88,6 +88,11 @@ power: setup ## Cut the store's power 40 times a test: nothing acknowledged may 
 
 power-cut: setup ## The same, 300 times a test, with the counts.
 	POWER_CUTS=300 $(PYTEST) -s tests/power
+
+# Another seed each time; the one that was played is printed.
+torture: setup ## Kill, stop and cut off real processes under load; KILLS=1000 for longer, SEED=n again.
+	$(PYTEST) tests/torture
+	$(BIN) -m tests.torture.play --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 
 integration: setup ## Test client, control plane and subworkers together, on one event loop.
 	$(PYTEST) tests/integration

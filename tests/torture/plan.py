@@ -1,0 +1,67 @@
+"""Own what goes wrong and when, all of it from one seed: the acts of one site, in order."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+CONTROL_PLANE, SUBWORKER, CLIENT = "control plane", "subworker", "client"
+ROLES = (CONTROL_PLANE, SUBWORKER, CLIENT)
+NETWORK_FAULTS = ("cut", "reset", "stall", "one way", "half-open", "closed door")
+
+_ROLE_WEIGHTS = (2, 5, 4)
+# From one kill to the next of a site, on average.
+_KILL_EVERY_S = 0.8
+# A crash of the control plane stops all leasing for a second: were there another every second,
+# nothing at all would run. One in a few is killed again all the same, while it recovers.
+_CONTROL_PLANE_REST_S = 4.0
+_KILLED_AGAIN = 0.15
+_STOPS_PER_KILL = 0.35
+_FAULTS_PER_KILL = 0.7
+_STOP_S = {CONTROL_PLANE: (0.05, 0.5), SUBWORKER: (0.1, 3.0), CLIENT: (0.1, 1.0)}
+_FAULT_S = (0.05, 0.6)
+
+
+@dataclass(frozen=True)
+class Act:
+    """Be one thing that goes wrong.
+
+    Attributes:
+        at_s: when, in seconds from the beginning.
+        what: `kill`, `stop` (go on later), or one of `NETWORK_FAULTS`.
+        whom: a role, or "" for the network.
+        pick: which of those there are, from 0 to 1.
+        for_s: how long a stop or a fault lasts, in seconds.
+    """
+
+    at_s: float
+    what: str
+    whom: str = ""
+    pick: float = 0.0
+    for_s: float = 0.0
+
+
+def make_plan(seed, site, kills):
+    """Return the acts that one site goes through, `kills` of which kill."""
+    chance = random.Random(f"{seed}:{site}")
+    acts = []
+    at_s, rested_at_s = 0.5, 0.0
+    for _ in range(kills):
+        at_s += chance.uniform(0.4, 1.6) * _KILL_EVERY_S
+        [whom] = chance.choices(ROLES, _ROLE_WEIGHTS)
+        if whom == CONTROL_PLANE:
+            if at_s < rested_at_s and chance.random() > _KILLED_AGAIN:
+                whom = chance.choice((SUBWORKER, CLIENT))
+            else:
+                rested_at_s = at_s + _CONTROL_PLANE_REST_S
+        acts.append(Act(at_s, "kill", whom, chance.random()))
+        if chance.random() < _STOPS_PER_KILL:
+            stopped = chance.choice(ROLES)
+            for_s = chance.uniform(*_STOP_S[stopped])
+            stop_at_s = at_s + chance.uniform(0, _KILL_EVERY_S)
+            acts.append(Act(stop_at_s, "stop", stopped, chance.random(), for_s))
+        if chance.random() < _FAULTS_PER_KILL:
+            what = chance.choice(NETWORK_FAULTS)
+            fault_at_s = at_s + chance.uniform(0, _KILL_EVERY_S)
+            acts.append(Act(fault_at_s, what, "", chance.random(), chance.uniform(*_FAULT_S)))
+    return sorted(acts, key=lambda act: act.at_s)

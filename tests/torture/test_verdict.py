@@ -1,0 +1,98 @@
+"""A judge that sees nothing proves nothing: each broken promise, planted in a ledger, is found."""
+
+from __future__ import annotations
+
+import pytest
+from tests.torture.ledger import Ledger
+from tests.torture.plan import make_plan
+from tests.torture.verdict import judge, percentile
+
+KILLS = [(10.0, "control plane")]
+
+
+def look(run="run-1", status="success", key="a:0", error=None):
+    return {"status": status, "value": run and [key, run], "error": error}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Note one task that was submitted, run and seen after a kill, as it should be."""
+    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-1", 12.2)
+    client = Ledger(tmp_path / "client-a.jsonl")
+    client.note("acknowledged", "id", "a:0", 12.0, 12.1)
+    client.note("result", "id", look(), 12.0, 12.5)
+    return client
+
+
+def test_a_task_with_one_result_breaks_nothing(tmp_path, ledger):
+    verdict = judge(tmp_path, KILLS, [{"id": look()}, {"id": look()}])
+    assert verdict.broken == []
+    assert (verdict.acknowledged, verdict.looks, verdict.runs, verdict.run_again) == (1, 3, 1, 0)
+    assert verdict.recovery_s["control plane"] == [2.5]
+
+
+def test_an_acknowledged_task_that_is_unknown_at_the_end_is_found(tmp_path, ledger):
+    assert judge(tmp_path, KILLS, [{"id": None}]).lost == [("id", "at the end")]
+    assert judge(tmp_path, KILLS, [{}]).lost == [("id", "at the end")]
+
+
+def test_a_client_that_was_told_of_no_such_task_is_found(tmp_path, ledger):
+    ledger.note("gone", "id", "ResultExpired()", 13.0)
+    assert judge(tmp_path, KILLS, [{"id": look()}]).lost == [("id", "a client was told so")]
+
+
+def test_a_result_that_isnt_the_one_that_was_pushed_is_found(tmp_path, ledger):
+    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-2", 13.0)
+    verdict = judge(tmp_path, KILLS, [{"id": look("run-2")}])
+    assert verdict.changed == ["id"]
+    assert (verdict.run_again, verdict.run_after_result) == (1, 1)
+
+
+def test_a_result_that_changes_over_a_restart_is_found(tmp_path, ledger):
+    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-2", 12.3)
+    assert judge(tmp_path, KILLS, [{"id": look()}, {"id": look("run-2")}]).changed == ["id"]
+
+
+def test_a_task_that_never_ends_is_found(tmp_path, ledger):
+    verdict = judge(tmp_path, KILLS, [{"id": look(None, "running")}])
+    assert verdict.unfinished == [("id", "running")]
+
+
+@pytest.mark.parametrize("wrong", [look("run-9"), look("run-1", key="a:1")])
+def test_a_result_that_no_run_returned_is_found(tmp_path, wrong):
+    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-1", 12.2)
+    client = Ledger(tmp_path / "client-a.jsonl")
+    client.note("acknowledged", "id", "a:0", 12.0, 12.1)
+    client.note("result", "id", wrong, 12.0, 12.5)
+    assert len(judge(tmp_path, KILLS, [{"id": wrong}]).foreign) == 1
+
+
+def test_a_failure_is_found_and_a_quarantine_counted(tmp_path, ledger):
+    (tmp_path / "client-a.jsonl").unlink()
+    client = Ledger(tmp_path / "client-a.jsonl")
+    client.note("acknowledged", "id", "a:0", 12.0, 12.1)
+    failure = look(None, "failure", error="ValueError: boom")
+    assert len(judge(tmp_path, [], [{"id": failure}]).failed) == 1
+    verdict = judge(tmp_path, [], [{"id": look(None, "failure", error="TaskQuarantined: 3")}])
+    assert (verdict.broken, verdict.quarantined) == ([], 1)
+
+
+def test_a_kill_after_which_nothing_is_completed_is_found(tmp_path, ledger):
+    verdict = judge(tmp_path, [(12.01, "client")], [{"id": look()}])
+    assert verdict.unrecovered == [("client", 12.01)]
+
+
+def test_a_line_that_a_kill_tore_off_is_left_out(tmp_path, ledger):
+    with (tmp_path / "client-a.jsonl").open("ab") as file:
+        file.write(b'["acknowledged", "torn", "a:')
+    assert judge(tmp_path, KILLS, [{"id": look()}]).acknowledged == 1
+
+
+def test_a_seed_makes_the_same_choices_again():
+    assert make_plan(7, 0, 100) == make_plan(7, 0, 100) != make_plan(8, 0, 100)
+    assert sum(act.what == "kill" for act in make_plan(7, 0, 100)) == 100
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    times = [float(n) for n in range(1, 101)]
+    assert [percentile(times, share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
