@@ -12,6 +12,7 @@
     ├── ResultExpired (LookupError)         the control plane doesn't have the result any more
     ├── SubmissionRefused                   the control plane said no, and why
     │   └── Overloaded                      ... because a bound is reached: try again later
+    │       └── DiskFull                    ... the control plane's disk has too little room
     ├── ProtocolError                       a peer spoke something else, or another version
     ├── PatternError                        an NNG socket couldn't do what was asked
     │   ├── PatternClosed                   ... because it is closed
@@ -31,6 +32,7 @@ __all__ = [
     "ClientStateError",
     "ConfigurationError",
     "ControlPlaneUnavailable",
+    "DiskFull",
     "FastQueueError",
     "Overloaded",
     "PatternClosed",
@@ -122,6 +124,10 @@ class Overloaded(SubmissionRefused):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DiskFull(Overloaded):
+    """Say how many bytes the control plane has free, and where room is to be made."""
 
 
 class ProtocolError(FastQueueError):

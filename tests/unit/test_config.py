@@ -158,6 +158,7 @@ class TestDefaults:
             durability="full",
             result_cache_size=10_000,
             result_cache_ttl_s=3600.0,
+            disk_free_min=134_217_728,
             payload_bytes_max=16_777_216,
             callback_allow=LOOPBACK,
             callback_give_up_s=86_400.0,
@@ -247,6 +248,7 @@ class TestWhereASettingComesFrom:
             "DURABILITY": "NORMAL",
             "RESULT_CACHE_SIZE": "5",
             "RESULT_CACHE_TTL": "6",
+            "DISK_FREE_MIN": "4096",
             "PAYLOAD_BYTES_MAX": "7",
             "CALLBACK_ALLOW": "10.0.0.0/8, 192.168.1.5",
             "CALLBACK_GIVE_UP": "8",
@@ -267,6 +269,7 @@ class TestWhereASettingComesFrom:
             durability="normal",
             result_cache_size=5,
             result_cache_ttl_s=6.0,
+            disk_free_min=4_096,
             payload_bytes_max=7,
             callback_allow=(
                 *LOOPBACK,

@@ -135,6 +135,14 @@ def control_plane(
         float | None,
         typer.Option(metavar="SECONDS", help="How long it keeps a result [default: 3600]."),
     ] = None,
+    disk_free_min: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES",
+            help="Below how many free bytes nothing new is accepted; 0 for never "
+            "[default: 134217728].",
+        ),
+    ] = None,
     payload_bytes_max: Annotated[
         int | None,
         typer.Option(help="How large arguments or a result may be [default: 16777216]."),
@@ -187,6 +195,7 @@ def control_plane(
                 "durability": durability,
                 "result_cache_size": result_cache_size,
                 "result_cache_ttl": result_cache_ttl,
+                "disk_free_min": disk_free_min,
                 "payload_bytes_max": payload_bytes_max,
                 "callback_allow": callback_allow or None,
                 "callback_give_up": callback_give_up,

@@ -82,7 +82,10 @@ async def _serve(settings: ControlPlaneSettings, local: SubworkerSettings, count
 
     signals = StopSignals(local.grace_s + STOP_MARGIN_S + _END_S, kill_subworkers)
     control_plane = ControlPlane(settings)
-    await control_plane.start()
+    await first_of(signals.requested.wait(), control_plane.start())
+    if signals.requested.is_set():  # it may still wait for room on its disk
+        await control_plane.stop()
+        return DONE
     local = dataclasses.replace(
         local,
         control_plane_address=control_plane.address,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from fastqueue.errors import (
     ClientStateError,
     ControlPlaneUnavailable,
+    DiskFull,
     FastQueueError,
     Overloaded,
     PayloadTooLarge,
@@ -42,6 +43,8 @@ _WINDOW_BYTES = 8 * 1024**2
 _WAITING_TASKS_MAX = 100_000
 _RETRY_FIRST_S = 0.1
 _RETRY_MAX_S = 5.0
+# Refusals that pass.
+_RETRIED = frozenset({"overloaded", "disk_full"})
 
 _TASK_OVERHEAD_BYTES = 100
 
@@ -242,7 +245,7 @@ class Submissions:
                 note_queued(task.task_id)
                 if not waiter.done():
                     waiter.set_result(None)
-            elif refusal.code == "overloaded" and batch.retries_left > 0:
+            elif self._may_retry(batch, refusal):
                 again.append((task, waiter))
                 retry_after_s = max(retry_after_s, refusal.retry_after_s)
             else:
@@ -254,6 +257,14 @@ class Submissions:
         self._pump()
 
     # -- inside
+
+    def _may_retry(self, batch: _Batch, refusal: Refused) -> bool:
+        # A wait that outlasts the call's time would only hide why it failed.
+        return (
+            refusal.code in _RETRIED
+            and batch.retries_left > 0
+            and self._loop.time() + refusal.retry_after_s < batch.expires_at
+        )
 
     def _flush(self) -> None:
         self._close_batch()
@@ -356,6 +367,8 @@ def _refusal_error(refusal: Refused) -> FastQueueError:
     match refusal.code:
         case "overloaded":
             return Overloaded(refusal.message, retry_after_s=refusal.retry_after_s)
+        case "disk_full":
+            return DiskFull(refusal.message, retry_after_s=refusal.retry_after_s)
         case "payload_too_large":
             return PayloadTooLarge(refusal.message)
         case _:

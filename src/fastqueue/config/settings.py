@@ -128,6 +128,7 @@ class ControlPlaneSettings(_Settings):
             process, `memory` nothing.
         result_cache_size: how many results it keeps.
         result_cache_ttl_s: how long it keeps one, in seconds from completion.
+        disk_free_min: below how many free bytes nothing new is accepted; 0 for never.
         payload_bytes_max: how large arguments or a result may be.
         callback_allow: the networks callbacks may be sent to; loopback always among them.
         callback_give_up_s: after how many seconds an undeliverable callback is given up.
@@ -157,6 +158,7 @@ class ControlPlaneSettings(_Settings):
     result_cache_ttl_s: float = field(
         default=3600.0, metadata=_checked_by(values.seconds(zero_allowed=False))
     )
+    disk_free_min: int = field(default=128 * 1024 * 1024, metadata=_checked_by(values.integer(0)))
     payload_bytes_max: int = field(
         default=16 * 1024 * 1024,
         metadata=_checked_by(values.integer(1, maximum=PAYLOAD_BYTES_MAX)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from fastqueue.control_plane.discovery import Announcer
 from fastqueue.control_plane.engine import Engine
 from fastqueue.control_plane.server import Server
 from fastqueue.core.limits import CoreLimits
+from fastqueue.errors import StoreFull
 from fastqueue.protocol.announcement import Announcement
 from fastqueue.protocol.messages import PROTOCOL_VERSION
 from fastqueue.store.sqlite.store import SqliteStore
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["ControlPlane"]
 
 logger = logging.getLogger(__name__)
+
+# At a start on a full disk: how often room is looked for, and how often it says so.
+_FULL_RETRY_S = 1.0
+_SAY_FULL_EVERY_S = 30.0
 
 
 class ControlPlane:
@@ -46,6 +52,7 @@ class ControlPlane:
         self._limits = limits or CoreLimits(
             retained_max=settings.result_cache_size,
             retained_ttl_s=settings.result_cache_ttl_s,
+            disk_free_min=settings.disk_free_min,
             payload_bytes_max=settings.payload_bytes_max,
         )
         self._stack = contextlib.AsyncExitStack()
@@ -56,15 +63,16 @@ class ControlPlane:
     async def start(self) -> None:
         """Open the store, recover what it has, listen, and announce.
 
+        On a full disk it waits for room, and says so; to be cancelled then is safe.
+
         Raises:
             ConfigurationError: an address can't be listened at, the directory can't be written.
             StoreError: the store can't be used.
         """
         async with contextlib.AsyncExitStack() as stack:
             settings = self._settings
-            store = SqliteStore(Path(settings.data_dir), settings.durability)
+            store, engine = await self._open()
             stack.callback(store.close)
-            engine = Engine(store, self._limits)
             callbacks = CallbackService(engine, CallbackSender(), settings.callback_give_up_s)
 
             def check_callback(address: str) -> None:
@@ -94,6 +102,26 @@ class ControlPlane:
             stack.push_async_callback(announcer.stop)
             self._stack = stack.pop_all()
         logger.info("control plane listens at %s", self.address)
+
+    async def _open(self) -> tuple[SqliteStore, Engine]:
+        """Open the store and load it, as soon as there is room to note that."""
+        said_at = float("-inf")
+        while True:
+            store: SqliteStore | None = None
+            try:
+                store = SqliteStore(Path(self._settings.data_dir), self._settings.durability)
+                return store, Engine(store, self._limits)
+            except StoreFull as error:
+                if store is not None:
+                    store.close()
+                if time.monotonic() - said_at >= _SAY_FULL_EVERY_S:
+                    said_at = time.monotonic()
+                    logger.warning("%s; waiting for room to start, Ctrl-C ends it", error)
+            except BaseException:
+                if store is not None:
+                    store.close()
+                raise
+            await asyncio.sleep(_FULL_RETRY_S)
 
     async def wait(self) -> None:
         """Wait until it has ended.

@@ -5,7 +5,8 @@ applies it, commits every change in one transaction, and only then releases the 
 then acknowledge. While a commit waits for the disk the loop goes on receiving, so that the next
 turn is larger the slower the disk is: group commit needs no timer.
 
-If the disk is full, nothing of the turn is released: all sessions are closed, the core is rebuilt
+Before the disk is full new tasks are refused (`disk_space.py`). If it is full all the same, because
+others filled it, nothing of the turn is released: all sessions are closed, the core is rebuilt
 from the store when there is room, and clients and subworkers come back and say again what wasn't
 acknowledged. Any other failure of the store ends the control plane: a restart recovers.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from fastqueue.control_plane.answers import StoredAnswers
+from fastqueue.control_plane.disk_space import DiskWatch
 from fastqueue.control_plane.lease_book import LeaseBook
 from fastqueue.control_plane.outlet import release
 from fastqueue.control_plane.payload_cache import PayloadCache
@@ -44,6 +46,7 @@ logger = logging.getLogger(__name__)
 # a few fsyncs for the statements of others.
 _TURN_COMMANDS_MAX = 512
 _TURN_TASKS_MAX = 2_048
+_TURN_BYTES_MAX = 32 * 1024**2
 # Commands that may wait before the server stops reading from its peers.
 _INBOX_HIGH = 2_048
 _INBOX_HIGH_BYTES = 32 * 1024**2
@@ -111,6 +114,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._stopping = False
         self.is_full = False
+        self._disk = DiskWatch(store, limits.disk_free_min)
         self._begin()
 
     def _begin(self) -> None:
@@ -121,6 +125,7 @@ class Engine:
         self.payloads.clear()
         self._greatest_id = self.store.greatest_id()
         self.answers = StoredAnswers(self.store, self.core)
+        self._look_at_disk(self._clock(), at_once=True)
 
     # -- what the server and the callback service call
 
@@ -161,8 +166,12 @@ class Engine:
             await self.turn(peers)
         while self._inbox and not self.is_full:
             await self.turn(peers)
-        self.store.write([*self._book.take_all(), ch.Stopped()])
-        await self.store.commit()
+        try:
+            self.store.write([*self._book.take_all(), ch.Stopped()])
+            await self.store.commit()
+        except StoreFull as error:
+            # As after a crash: what is lost is the note of young leases, which isn't a promise.
+            logger.warning("%s; the next start recovers", error)
 
     def stop(self) -> None:
         """Let `run` end once what has arrived is dealt with."""
@@ -171,7 +180,8 @@ class Engine:
 
     async def _wait(self) -> None:
         if not self._inbox and not self._stopping:
-            dues = [d for d in (self.core.next_due(), self._book.next_due()) if d is not None]
+            timers = (self.core.next_due(), self._book.next_due(), self._disk.next_due())
+            dues = [due for due in timers if due is not None]
             if dues:
                 handle = asyncio.get_running_loop().call_later(
                     max(0.0, min(dues) - self._clock()), self._wake.set
@@ -190,6 +200,7 @@ class Engine:
         """
         effects: list[Effect] = []
         now = self._clock()
+        self._look_at_disk(now)
         try:
             for command in self._take():
                 self._apply(command, now, effects)
@@ -208,14 +219,21 @@ class Engine:
             peers.resume()
 
     def _take(self) -> list[cmd.Command]:
-        inbox, tasks = self._inbox, 0
+        inbox, tasks, size = self._inbox, 0, 0
         taken: list[cmd.Command] = []
-        while inbox and len(taken) < _TURN_COMMANDS_MAX and tasks < _TURN_TASKS_MAX:
+        while (
+            inbox
+            and len(taken) < _TURN_COMMANDS_MAX
+            and tasks < _TURN_TASKS_MAX
+            and size < _TURN_BYTES_MAX
+        ):
             command, size_bytes = inbox.popleft()
             self._inbox_bytes -= size_bytes
+            size += size_bytes
             taken.append(command)
             if isinstance(command, cmd.Submit):
                 tasks += len(command.tasks)
+                self._disk.note_submitted(size_bytes)
             elif isinstance(command, cmd.Report):
                 tasks += len(command.outcomes)
         if inbox:
@@ -270,6 +288,11 @@ class Engine:
 
     # -- a full disk
 
+    def _look_at_disk(self, now: float, *, at_once: bool = False) -> None:
+        command = self._disk.look(now, at_once=at_once)
+        if command is not None:
+            self.core.apply(command, now)
+
     async def _recover(self, peers: Peers, error: StoreFull) -> None:
         logger.error("%s; nothing is accepted until there is room", error)
         self.is_full = True
@@ -284,5 +307,5 @@ class Engine:
             except StoreFull:
                 continue
             self.is_full = False
-            logger.warning("there is room on the disk again; tasks are accepted")
+            logger.warning("there is room on the disk again; everybody may connect")
             return

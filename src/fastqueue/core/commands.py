@@ -16,6 +16,7 @@ __all__ = [
     "Cancel",
     "ClientReady",
     "Command",
+    "DiskSpace",
     "GiveBack",
     "Inspect",
     "Loaded",
@@ -174,6 +175,18 @@ class CallbacksSent(Struct, frozen=True, gc=False):
     jitter: float = 0.5
 
 
+class DiskSpace(Struct, frozen=True, gc=False):
+    """The engine looked at the room that is left; if it is short, nothing new is accepted.
+
+    `enough_bytes` is where that changes, `where` what a person has to look at.
+    """
+
+    is_short: bool
+    free_bytes: int
+    enough_bytes: int
+    where: str
+
+
 class Tick(Struct, frozen=True, gc=False):
     """Time has passed; `at` is the wall clock, for what the core records."""
 
@@ -194,5 +207,6 @@ Command = (
     | Inspect
     | Loaded
     | CallbacksSent
+    | DiskSpace
     | Tick
 )

@@ -96,6 +96,10 @@ def _callbacks_sent(
         decision.changes.append(CallbacksRemoved(done))
 
 
+def _disk_space(state: State, command: cmd.DiskSpace, now: float, decision: Decision) -> None:
+    state.disk_shortage = command if command.is_short else None
+
+
 def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> None:
     state.last_tick = now
     expire_workers(state, command.at, now, decision)
@@ -122,4 +126,5 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.Inspect: inspect,
     cmd.Loaded: loaded,
     cmd.CallbacksSent: _callbacks_sent,
+    cmd.DiskSpace: _disk_space,
 }

@@ -25,6 +25,9 @@ class CoreLimits:
         tombstones_max: ids remembered after their result is evicted; at least the last half of
             it, in two generations. A submission that is resent later than that runs again, so
             this must cover what is evicted in the longest time a client goes on resending.
+        disk_free_min: free bytes below which nothing new is accepted. A turn writes up to 32 MiB of
+            submissions, once into the log and once into the database; as much again is left for
+            the results of what runs.
         payload_bytes_max: size of one task's encoded arguments.
         lease_bytes_max: payload bytes leased to one subworker at one time; a payload that is larger
             by itself is leased alone.
@@ -58,6 +61,7 @@ class CoreLimits:
     retained_bytes_max: int = 4 * 1024**3
     retained_ttl_s: float = 3600.0
     tombstones_max: int = 2_000_000
+    disk_free_min: int = 128 * 1024**2
     payload_bytes_max: int = 16 * 1024**2
     lease_bytes_max: int = 32 * 1024**2
     isolate_after_crashes: int = 2

@@ -27,7 +27,7 @@ from fastqueue.tasks.models import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastqueue.core.commands import StoredTask
+    from fastqueue.core.commands import DiskSpace, StoredTask
     from fastqueue.core.decision import Decision
     from fastqueue.core.limits import CoreLimits
     from fastqueue.core.workers import Worker
@@ -109,6 +109,8 @@ class State:
         self.last_lease = 0
         self.young_tombstones, self.old_tombstones = snapshot.tombstones
         self.stale_outcomes = 0
+        # Set while there is too little room for new tasks.
+        self.disk_shortage: DiskSpace | None = None
         # Tasks that wait for a subworker of their own, and the one that is kept free for them.
         self.suspects: dict[int, Task] = {}
         self.reserved: Worker | None = None

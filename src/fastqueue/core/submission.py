@@ -10,7 +10,7 @@ from fastqueue.core.lanes import Lane, Task
 from fastqueue.core.records import Refused
 
 if TYPE_CHECKING:
-    from fastqueue.core.commands import Submit
+    from fastqueue.core.commands import DiskSpace, Submit
     from fastqueue.core.decision import Decision
     from fastqueue.core.records import NewTask
     from fastqueue.core.state import State
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["submit"]
 
 _RETRY_AFTER_S = 1.0
+# Room on a disk comes back more slowly than that in a queue.
+_DISK_RETRY_AFTER_S = 2.0
 
 
 def submit(state: State, command: Submit, now: float, decision: Decision) -> None:
@@ -39,9 +41,12 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
             if task_id in command.evicted:
                 expired.append(task_id)
             continue
-        lane = state.lanes.find(new.queue, new.rank, new.name) or _open_lane(state, new, decision)
+        lane = None
         refusal = _refusal(state, new)
-        if lane is None or refusal is not None:
+        if refusal is None:
+            lane = state.lanes.find(new.queue, new.rank, new.name)
+            lane = lane or _open_lane(state, new, decision)
+        if lane is None:
             refused.append(refusal or _no_lane(state, task_id))
             continue
         if lane.live == 0 and lane.name not in state.known_names:
@@ -92,6 +97,8 @@ def _refusal(state: State, new: NewTask) -> Refused | None:
             f"the arguments of task {new.name!r} ({new.task_id}) are {size:,} bytes encoded; the "
             f"control plane takes at most {limits.payload_bytes_max:,}",
         )
+    if state.disk_shortage is not None:
+        return _disk_full(new.task_id, state.disk_shortage)
     if state.lanes.live >= limits.live_tasks_max:
         return _overloaded(new.task_id, f"{limits.live_tasks_max:,} tasks are waiting or running")
     callback = new.callback
@@ -103,6 +110,17 @@ def _refusal(state: State, new: NewTask) -> Refused | None:
 def _no_lane(state: State, task_id: str) -> Refused:
     bound = f"{state.limits.lanes_max:,} combinations of queue, priority and task name are in use"
     return _overloaded(task_id, bound)
+
+
+def _disk_full(task_id: str, space: DiskSpace) -> Refused:
+    return Refused(
+        task_id,
+        "disk_full",
+        f"task {task_id} wasn't taken: the control plane's disk is full, {space.free_bytes:,} "
+        f"bytes are free at {space.where!r} and new tasks need {space.enough_bytes:,}; make room "
+        "there (or lower --disk-free-min) and submit again",
+        _DISK_RETRY_AFTER_S,
+    )
 
 
 def _overloaded(task_id: str, bound: str) -> Refused:

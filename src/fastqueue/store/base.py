@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastqueue.core.state import Snapshot
     from fastqueue.tasks.models import TaskStatus
 
-__all__ = ["NumberedCallback", "Store", "WindowRow"]
+__all__ = ["NumberedCallback", "Room", "Store", "WindowRow"]
 
 
 class WindowRow(NamedTuple):
@@ -34,6 +34,20 @@ class NumberedCallback(NamedTuple):
     number: int
     callback: PendingCallback
     owed_at: float
+
+
+class Room(NamedTuple):
+    """Say how much more can be stored.
+
+    Attributes:
+        free_bytes: what the storage has free for this store and all others.
+        reusable_bytes: what it holds already and doesn't use.
+        where: how a person finds it.
+    """
+
+    free_bytes: int
+    reusable_bytes: int
+    where: str
 
 
 class Store(Protocol):
@@ -92,6 +106,9 @@ class Store(Protocol):
 
     def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
         """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
+
+    def room(self) -> Room:
+        """Return how much more can be stored; called between transactions, and cheap."""
 
     def close(self) -> None:
         """Give the storage up; what isn't committed is dropped."""

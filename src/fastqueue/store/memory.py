@@ -7,6 +7,7 @@ tables for each transaction, which is fine for thousands of tasks and not for mo
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING
 
 from fastqueue.core import changes as ch
@@ -14,7 +15,7 @@ from fastqueue.core.commands import StoredTask
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreFull
-from fastqueue.store.base import NumberedCallback, WindowRow
+from fastqueue.store.base import NumberedCallback, Room, WindowRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,11 +69,13 @@ class MemoryStore:
 
     Attributes:
         fail_next_commit: raise `StoreFull` at the next commit, keeping nothing of it.
+        free_bytes: the room that it claims to have.
     """
 
     def __init__(self) -> None:
         self.control_plane_id = "memory"
         self.fail_next_commit = False
+        self.free_bytes = sys.maxsize
         self._tables = _Tables()
         self._committed: _Tables | None = None
 
@@ -109,6 +112,10 @@ class MemoryStore:
         """Drop the open transaction; this is also what a crash does."""
         if self._committed is not None:
             self._tables, self._committed = self._committed, None
+
+    def room(self) -> Room:
+        """Return the room that a test gave it."""
+        return Room(self.free_bytes, 0, "memory")
 
     def close(self) -> None:
         """Drop what isn't committed."""

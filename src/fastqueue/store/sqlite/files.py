@@ -6,6 +6,7 @@ wouldn't stop it: the lock file does, for as long as the process lives.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from importlib import resources
@@ -17,6 +18,7 @@ from fastqueue.errors import (
     ConfigurationError,
     StoreCorrupt,
     StoreError,
+    StoreFull,
     StoreLocked,
     StoreTooNew,
 )
@@ -47,20 +49,25 @@ class DirectoryLock:
     """Hold a data directory for this process alone, until `release` or the process ends.
 
     Attributes:
+        where: the directory, as an absolute path.
         has_store: whether a store was completed there; one that is gone isn't begun anew.
 
     Raises:
         ConfigurationError: the directory can't be made or written.
+        StoreFull: there is no room for the lock.
         StoreLocked: another control plane holds it.
     """
 
     def __init__(self, directory: Path) -> None:
+        self.where = str(directory.absolute())
         try:
             _make_durably(directory)
             self._file = os.open(
                 directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise _full(directory) from error
             raise ConfigurationError(
                 f"the data directory {str(directory)!r} can't be written: {error.strerror}; "
                 "choose another with --data-dir or FASTQUEUE_DATA_DIR"
@@ -76,13 +83,24 @@ class DirectoryLock:
                 "directory with --data-dir"
             ) from error
         self.has_store = os.pread(self._file, len(_HAS_STORE), _HOLDER_WIDTH + 1) == _HAS_STORE
-        os.pwrite(self._file, f"{os.getpid():<{_HOLDER_WIDTH}}\n".encode(), 0)
+        try:
+            os.pwrite(self._file, f"{os.getpid():<{_HOLDER_WIDTH}}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._file)
+            if error.errno == errno.ENOSPC:
+                raise _full(directory) from error
+            raise
 
     def note_store(self) -> None:
         """Remember that there is a store, with its schema, on disk."""
         os.pwrite(self._file, _HAS_STORE, _HOLDER_WIDTH + 1)
         os.fsync(self._file)
         self.has_store = True
+
+    def free_bytes(self) -> int:
+        """Return what its file system has free for a user that isn't root, in bytes."""
+        found = os.fstatvfs(self._file)
+        return found.f_bavail * found.f_frsize
 
     def release(self) -> None:
         """Let another control plane have the directory."""
@@ -116,6 +134,7 @@ def open_database(
     Raises:
         StoreCorrupt: the file is damaged, gone or isn't a store; it is left as it is.
         StoreTooNew: a newer fastqueue wrote it.
+        StoreFull: there is no room to create it or to note that it was opened.
         StoreError: it can't be opened.
     """
     if durability == "memory":
@@ -147,6 +166,8 @@ def open_database(
     except (apsw.Error, OSError) as error:
         if connection is not None:
             connection.close()
+        if isinstance(error, apsw.FullError) or getattr(error, "errno", 0) == errno.ENOSPC:
+            raise _full(directory) from error
         raise StoreError(f"the store {str(path)!r} can't be opened: {error}") from error
     return connection
 
@@ -176,6 +197,14 @@ def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock) -> None
         answer = connection.pragma("quick_check")
         if answer != "ok":
             raise _corrupt(path, str(answer))
+
+
+def _full(directory: Path) -> StoreFull:
+    found = os.statvfs(directory if directory.exists() else directory.parent)
+    return StoreFull(
+        f"there is no room for the store in the data directory {str(directory)!r}: "
+        f"{found.f_bavail * found.f_frsize:,} bytes are free"
+    )
 
 
 def _corrupt(path: Path, reason: str) -> StoreCorrupt:

@@ -7,6 +7,7 @@ interpreter lock.) While a COMMIT is under way nobody may use the connection; th
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
-from fastqueue.store.base import NumberedCallback, WindowRow
+from fastqueue.store.base import NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
 from fastqueue.store.sqlite.files import DirectoryLock, open_database
@@ -61,12 +62,17 @@ class SqliteStore:
             raise
         self._execute = self._connection.execute
         self._executemany = self._connection.executemany
+        self._page_bytes: int = self._connection.pragma("page_size")
         self._committer = Committer() if durability != "memory" else None
         # Keys with a row in `leases`, so that a finish without one costs no statement.
         self._leased: set[int] = set()
         self._live_by_lane: Counter[int] = Counter()
         self._in_transaction = False
-        self.control_plane_id = self._get_or_make_id()
+        try:
+            self.control_plane_id = self._get_or_make_id()
+        except apsw.Error as error:
+            self.close()
+            raise store_error("opened", error) from error
         self._generation = 0
         self._writers: dict[type, Callable[[Any], None]] = {
             ch.LaneAdded: self._add_lane,
@@ -147,6 +153,13 @@ class SqliteStore:
         self.rollback()
         self._connection.close()
         self._lock.release()
+
+    def room(self) -> Room:
+        """Return what the file system has free, and the pages of the file that nothing is on."""
+        if self._committer is None:
+            return Room(sys.maxsize, 0, "memory")
+        pages = self._connection.pragma("freelist_count")
+        return Room(self._lock.free_bytes(), pages * self._page_bytes, self._lock.where)
 
     # -- start-up
 
