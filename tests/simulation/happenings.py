@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from fastqueue.control_plane.engine import Engine
     from fastqueue.core.records import Result
     from fastqueue.store.base import NumberedCallback
+    from fastqueue.store.memory import MemoryStore
 
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
+DISK_FREE_MIN = 1_000
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 
@@ -37,6 +39,8 @@ class Happenings:
     starts: dict[str, int]
     token_of: dict[bytes | None, int]
     gone_at: dict[str, float]
+    store: MemoryStore
+    short_since: float
     deliveries: list[tuple[str, list[NumberedCallback]]]
 
     def note(self, what: str) -> None:
@@ -67,6 +71,7 @@ class Happenings:
             (4, self.end_delivery),
             (6, self.pass_time),
             (8, self.receive),
+            (1, self.change_room),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
@@ -299,6 +304,14 @@ class Happenings:
                     jitter=self.random.random(),
                 )
             )
+
+    def change_room(self, free_bytes: int | None = None) -> None:
+        """Let others fill the disk, or make room on it."""
+        if free_bytes is None:
+            free_bytes = self.random.choice((500, 999, 1_100, 2_000, 2_000, 2_000))
+        if self.store.free_bytes >= DISK_FREE_MIN > free_bytes:
+            self.short_since = self.now
+        self.store.free_bytes = free_bytes
 
     def pass_time(self) -> None:
         self.now += self.random.choice((0.01, 0.06, 0.3, 1.1, 2.5, 6.0))

@@ -23,6 +23,7 @@ _ENGINE = "control_plane/engine.py"
 _OUTLET = "control_plane/outlet.py"
 _ANSWERS = "control_plane/answers.py"
 _BOOK = "control_plane/lease_book.py"
+_DISK = "control_plane/disk_space.py"
 _CACHE = "control_plane/payload_cache.py"
 _CHANGES = "core/changes.py"
 _CORE = "core/core.py"
@@ -217,6 +218,39 @@ _SUBMITTING = (
         "if state.lanes.live >= limits.live_tasks_max:",
         "if False:",
         "nothing is unbounded",
+    ),
+    Mutant(
+        "a full disk is ignored",
+        _SUBMISSION,
+        "    if state.disk_shortage is not None:\n",
+        "    if False:\n",
+        "running tasks would find no room for their results",
+    ),
+    Mutant(
+        "a full disk refuses what is known",
+        _SUBMISSION,
+        "        task_id = new.task_id\n        if task_id in retention:\n",
+        """        task_id = new.task_id
+        if state.disk_shortage is not None:
+            refused.append(_disk_full(task_id, state.disk_shortage))
+            continue
+        if task_id in retention:
+""",
+        "a client would be told that a stored task isn't stored, and submit it anew",
+    ),
+    Mutant(
+        "the disk is looked at once",
+        _DISK,
+        "self._due = now + _LOOK_EVERY_S",
+        'self._due = float("inf")',
+        "a disk that fills wouldn't be noticed",
+    ),
+    Mutant(
+        "a rebuilt core isn't told of the disk",
+        _ENGINE,
+        "self._look_at_disk(self._clock(), at_once=True)",
+        "self._disk.look(self._clock(), at_once=True)",
+        "tasks would be taken on a full disk after a recovery",
     ),
     Mutant(
         "the lanes' bound is ignored",

@@ -67,6 +67,8 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["lost leases"] += len(world.lost_tokens)
         seen["called back"] += len(world.called_back)
         seen["pushed"] += world.pushed
+        seen["refused for room"] += world.refused_for_room
+        seen["recorded while short"] += world.recorded_while_short
     wanted = {
         "recorded": 1_000,
         "refused": 20,
@@ -79,6 +81,8 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "lost leases": 20,
         "called back": 100,
         "pushed": 200,
+        "refused for room": 20,
+        "recorded while short": 20,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen
 

@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
-from tests.simulation.happenings import NAMES, Happenings
+from tests.simulation.happenings import DISK_FREE_MIN, NAMES, Happenings
 from tests.simulation.invariants import (
     check,
     check_new_leases,
@@ -50,10 +50,13 @@ LIMITS = CoreLimits(
     callbacks_max=20,
     callback_addresses_max=3,
     callback_deliveries_max=2,
+    disk_free_min=DISK_FREE_MIN,
     watched_max=10,
 )
 # No timer of the core is longer, with these limits.
 LONGEST_WAIT_S = 31.0
+# How long the engine may take to notice that the room has changed.
+LOOKED_AT_WITHIN_S = 0.25
 
 _to_client = msgspec.msgpack.Decoder(msg.ToClient).decode
 _to_subworker = msgspec.msgpack.Decoder(msg.ToSubworker).decode
@@ -97,6 +100,10 @@ class World(Happenings):
         # Outcomes refused for their token, and results that reached clients by a push.
         self.stale = 0
         self.pushed = 0
+        # Since when there has been less room than the watermark, if there is.
+        self.short_since = self.now
+        self.recorded_while_short = 0
+        self.refused_for_room = 0
         self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
         self.called_back: dict[str, int] = defaultdict(int)
         self.boot()
@@ -186,7 +193,9 @@ class World(Happenings):
         holders = {task.key: task.worker.instance for task in held if task.worker is not None}
         core = self.engine.core
         stale = core.state.stale_outcomes
+        stored, recorded = set(tables.keys), set(tables.results)
         await self.engine.turn(self)
+        self._check_room(stored, recorded)
         self.stale += core.state.stale_outcomes - stale
         for key, task in self.store._tables.tasks.items():
             if task.crashes > crashes.get(key, 0):
@@ -203,6 +212,13 @@ class World(Happenings):
             if isinstance(command, cmd.Loaded):
                 ready = len(self.engine.core.state.lanes.by_id[command.lane_id].ready)
                 assert ready + len(command.tasks) <= LIMITS.window_max, "a refill is too large"
+
+    def _check_room(self, stored: set[str], recorded: set[str]) -> None:
+        tables, is_short = self.store._tables, self.store.free_bytes < LIMITS.disk_free_min
+        if is_short and self.now >= self.short_since + LOOKED_AT_WITHIN_S:
+            new = {*tables.keys, *tables.results} - stored - recorded
+            assert not new, "a task was taken although there is no room"
+            self.recorded_while_short += len(tables.results.keys() - recorded)
 
     def _check_subworkers(self) -> None:
         """Assert that the core and a subworker agree, once all that was said has arrived."""
@@ -295,8 +311,12 @@ class World(Happenings):
         match message:
             case msg.Submitted():
                 refused = {r.task_id for r in message.refused}
+                for refusal in message.refused:
+                    if refusal.code == "disk_full":
+                        self.refused_for_room += 1
                 for new in client.sent.pop(message.request, []):
                     if new.task_id in refused:
+                        assert new.task_id not in self.acknowledged, "a stored task is refused"
                         self.refused.add(new.task_id)
                     else:
                         self.acknowledged.add(new.task_id)
@@ -352,6 +372,7 @@ class World(Happenings):
     async def settle(self) -> None:
         """End all faults: everything must come to its end, in bounded turns and by its timers."""
         self.is_settling = True
+        self.change_room(2_000)
         for peer in (*self.clients, *self.subworkers):
             if not peer.session:
                 self._connect(peer)

@@ -83,6 +83,20 @@ def test_a_bound_refuses_the_task_that_is_over_it_and_names_it(
     assert "a" in refused.message
 
 
+def test_on_a_full_disk_a_new_task_is_refused_and_a_known_one_acknowledged() -> None:
+    core = make_core()
+    submit(core, new_task("a"))
+    core.apply(cmd.DiskSpace(True, 1_234, 5_678, "/data"), 0.0)
+    decision = submit(core, new_task("a"), new_task("b", name="mul"))
+    (refused,) = only(decision, fx.AcknowledgeSubmit).refused
+    assert (refused.task_id, refused.code) == ("b", "disk_full")
+    assert all(word in refused.message for word in ("1,234", "5,678", "/data"))
+    assert refused.retry_after_s > 0
+    assert decision.changes == []  # not even a lane
+    core.apply(cmd.DiskSpace(False, 6_000, 5_678, "/data"), 0.0)
+    assert only(submit(core, new_task("b")), fx.AcknowledgeSubmit).refused == []
+
+
 def test_lanes_that_are_empty_make_way_for_new_names() -> None:
     core = make_core(CoreLimits(lanes_max=1))
     connect_worker(core)

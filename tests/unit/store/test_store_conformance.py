@@ -174,6 +174,13 @@ def test_callbacks_are_owed_in_order_until_they_are_removed(store: Store) -> Non
     assert [owed.number for owed in store.read_callbacks("tcp://x:1", 9, 1000)] == [3]
 
 
+def test_it_says_how_much_room_there_is_and_where(store: Store) -> None:
+    room = store.room()
+    assert room.free_bytes > 0
+    assert room.reusable_bytes >= 0
+    assert room.where
+
+
 def test_lanes_can_be_removed_when_they_are_empty(store: Store) -> None:
     commit(store, *added(new("a")), finished(BASE + 1, "a"))
     commit(store, ch.LanesRemoved([LANE]))

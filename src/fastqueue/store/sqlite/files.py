@@ -26,7 +26,7 @@ from fastqueue.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DATABASE_NAME", "DirectoryLock", "migrate", "open_database"]
+__all__ = ["DATABASE_NAME", "DirectoryLock", "migrate", "no_room", "open_database"]
 
 DATABASE_NAME = "fastqueue.db"
 _LOCK_NAME = "lock"
@@ -67,7 +67,7 @@ class DirectoryLock:
             )
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise _full(directory) from error
+                raise no_room(directory) from error
             raise ConfigurationError(
                 f"the data directory {str(directory)!r} can't be written: {error.strerror}; "
                 "choose another with --data-dir or FASTQUEUE_DATA_DIR"
@@ -88,7 +88,7 @@ class DirectoryLock:
         except OSError as error:
             os.close(self._file)
             if error.errno == errno.ENOSPC:
-                raise _full(directory) from error
+                raise no_room(directory) from error
             raise
 
     def note_store(self) -> None:
@@ -167,7 +167,7 @@ def open_database(
         if connection is not None:
             connection.close()
         if isinstance(error, apsw.FullError) or getattr(error, "errno", 0) == errno.ENOSPC:
-            raise _full(directory) from error
+            raise no_room(directory) from error
         raise StoreError(f"the store {str(path)!r} can't be opened: {error}") from error
     return connection
 
@@ -199,7 +199,8 @@ def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock) -> None
             raise _corrupt(path, str(answer))
 
 
-def _full(directory: Path) -> StoreFull:
+def no_room(directory: Path) -> StoreFull:
+    """Return the error that names the directory and how much is free there."""
     found = os.statvfs(directory if directory.exists() else directory.parent)
     return StoreFull(
         f"there is no room for the store in the data directory {str(directory)!r}: "

@@ -21,7 +21,7 @@ from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.store.base import NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
-from fastqueue.store.sqlite.files import DirectoryLock, open_database
+from fastqueue.store.sqlite.files import DirectoryLock, no_room, open_database
 from fastqueue.store.sqlite.rows import store_error, stored_task
 from fastqueue.tasks.models import TaskStatus
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastqueue.core.commands import StoredTask
+    from fastqueue.errors import StoreError
 
 __all__ = ["SqliteStore"]
 
@@ -54,6 +55,7 @@ class SqliteStore:
     def __init__(
         self, directory: Path, durability: str = "full", *, vfs: str | None = None
     ) -> None:
+        self._directory = directory
         self._lock = DirectoryLock(directory)
         try:
             self._connection = open_database(directory, durability, self._lock, vfs=vfs)
@@ -72,7 +74,7 @@ class SqliteStore:
             self.control_plane_id = self._get_or_make_id()
         except apsw.Error as error:
             self.close()
-            raise store_error("opened", error) from error
+            raise self._load_error(error) from error
         self._generation = 0
         self._writers: dict[type, Callable[[Any], None]] = {
             ch.LaneAdded: self._add_lane,
@@ -168,7 +170,12 @@ class SqliteStore:
         try:
             return self._load(wall_now)
         except apsw.Error as error:
-            raise store_error("read", error) from error
+            raise self._load_error(error) from error
+
+    def _load_error(self, error: apsw.Error) -> StoreError:
+        if isinstance(error, apsw.FullError):
+            return no_room(self._directory)
+        return store_error("read", error)
 
     def _load(self, wall_now: float) -> Snapshot:
         epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
