@@ -16,6 +16,7 @@ from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import (
     ConfigurationError,
     ControlPlaneUnavailable,
+    DiskFull,
     Overloaded,
     SerializationError,
     SubmissionRefused,
@@ -183,6 +184,15 @@ async def test_a_batch_in_part_refused_says_how_many_and_why(cluster):
     with pytest.raises(SubmissionRefused, match="15 of 25"):
         await client.submit_batch([("nobody_runs_this", ()) for _ in range(25)])
     assert (await client.inspect())["queued"] == 10
+
+
+async def test_a_refusal_whose_hint_outlasts_the_calls_time_is_raised_as_what_it_is(cluster):
+    await cluster.start_control_plane(disk_free_min=10**18)
+    client = await cluster.client(timeout=1, retries=100)
+    with pytest.raises(DiskFull, match="bytes are free") as caught:
+        await bounded(client.delay("add", 1, 2))
+    assert caught.value.retry_after_s > 1
+    assert isinstance(caught.value, Overloaded)
 
 
 async def test_past_the_bound_a_submission_is_overloaded_and_taken_when_there_is_room(cluster):
