@@ -1,4 +1,4 @@
-"""A disk that fills up under a real control plane: refused in time, recorded to the end, resumed."""
+"""A disk that fills under a real control plane: refused in time, recorded to the end, resumed."""
 
 from __future__ import annotations
 
