@@ -13,12 +13,12 @@ import logging
 import random
 from typing import TYPE_CHECKING, Protocol
 
-from fastqueue._version import __version__
-from fastqueue.config import parse_address
+from fastqueue.config import PeerSecurity, parse_address
 from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.link.connection import Connection
 from fastqueue.link.discovery import DiscoveryListener
 from fastqueue.protocol import messages as msg
+from fastqueue.protocol.handshake import Handshake, HandshakeRefused
 
 if TYPE_CHECKING:
     from fastqueue.protocol.announcement import Announcement
@@ -33,6 +33,7 @@ _BACKOFF_MAX_S = 1.0
 _UNSPECIFIED_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 # Another version may be installed there one day; until then asking often is of no use.
 _REFUSED_PAUSE_S = 5.0
+_NO_SECURITY = PeerSecurity()
 
 
 def backoff_s(failures: int, first_s: float, max_s: float) -> float:
@@ -72,9 +73,12 @@ class Dialer:
 
     Args:
         link: who is told, always on the event loop.
-        hello: who we are.
+        role: what the connection is for.
+        instance: who we are; new for each process life.
+        name: who we are, for people.
         control_plane_address: where to connect, or None to discover it.
         discovery_address: where to listen for announcements then.
+        security: how the control plane and we know each other.
     """
 
     def __init__(
@@ -86,17 +90,11 @@ class Dialer:
         name: str,
         control_plane_address: str | None,
         discovery_address: str,
+        security: PeerSecurity = _NO_SECURITY,
     ) -> None:
         self._link = link
-        self._hello = msg.encode(
-            msg.Hello(
-                protocol=msg.PROTOCOL_VERSION,
-                role=role,
-                instance=instance,
-                name=name,
-                version=__version__,
-            )
-        )
+        self._role, self._instance, self._name = role, instance, name
+        self._security = security
         self._address = control_plane_address
         self._listener: DiscoveryListener | None = None
         if control_plane_address is None:
@@ -111,6 +109,7 @@ class Dialer:
         self._refusal = ""
         self._nonsense = ""
         self._last_error = ""
+        self._handshake: Handshake | None = None
         self._greeting: asyncio.Future[msg.Welcome | msg.Refusal] | None = None
 
     @property
@@ -174,6 +173,11 @@ class Dialer:
             pause_s = 0.0
             try:
                 connection, greeting = attempt.result()
+            except HandshakeRefused as error:
+                failures += 1
+                pause_s = _REFUSED_PAUSE_S
+                self._last_error = str(error)
+                self._note_refusal(f"not connecting to {address}: {error}")
             except (OSError, ProtocolError, TimeoutError) as error:
                 logger.debug("no connection to %s: %s", address, error)
                 self._last_error = str(error) or type(error).__name__
@@ -230,6 +234,12 @@ class Dialer:
         loop = asyncio.get_running_loop()
         parsed = parse_address(address, setting="control_plane_address")
         self._greeting = loop.create_future()
+        self._handshake = handshake = Handshake(
+            role=self._role,
+            instance=self._instance,
+            name=self._name,
+            token=self._security.token,
+        )
         connection = Connection(self._on_frames, self._on_closed, on_writable=self._on_writable)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -237,7 +247,7 @@ class Dialer:
                     await loop.create_unix_connection(lambda: connection, parsed.path)
                 else:
                     await loop.create_connection(lambda: connection, parsed.host, parsed.port)
-                connection.send(self._hello)
+                connection.send(handshake.hello)
                 return connection, await self._greeting
         except BaseException:
             connection.abort()
@@ -272,7 +282,12 @@ class Dialer:
 
     def _on_frames(self, connection: Connection, bodies: list[bytes]) -> None:
         if self._greeting is not None and not self._greeting.done():
-            self._greeting.set_result(msg.decode_greeting(bodies[0]))
+            assert self._handshake is not None
+            answer = self._handshake.on_greeting(bodies[0])
+            if isinstance(answer, bytes):
+                connection.send(answer)
+            else:
+                self._greeting.set_result(answer)
             bodies = bodies[1:]
         if bodies and connection is self._connection:
             self._link.on_frames(bodies)

@@ -1,8 +1,9 @@
 """Own the messages between control plane, subworkers and clients.
 
 A connection begins with `Hello` from the side that dialled and `Welcome` or `Refusal` from the
-control plane. These three are maps with names, so that any version can read any other's; all that
-follows is arrays, compact and quick to decode. Each later message is one of `ToControlPlane`,
+control plane; where tokens are set, `Challenge` and `Proof` come between (see `handshake`). These
+are maps with names, so that any version can read any other's; all that follows is arrays, compact
+and quick to decode. Each later message is one of `ToControlPlane`,
 `ToSubworker` or `ToClient`.
 """
 
@@ -28,12 +29,14 @@ from fastqueue.errors import ProtocolError
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
+    "NONCE_BYTES",
     "PROTOCOL_VERSION",
     "ROLE_CLIENT",
     "ROLE_SUBWORKER",
     "Cancel",
     "Cancelled",
     "Capacity",
+    "Challenge",
     "Expired",
     "Failed",
     "Found",
@@ -42,6 +45,7 @@ __all__ = [
     "Inspect",
     "Inspected",
     "Leases",
+    "Proof",
     "Push",
     "Query",
     "Ready",
@@ -59,6 +63,7 @@ __all__ = [
     "Welcome",
     "decode_greeting",
     "decode_hello",
+    "decode_proof",
     "decode_to_client",
     "decode_to_control_plane",
     "decode_to_subworker",
@@ -66,6 +71,9 @@ __all__ = [
 ]
 
 PROTOCOL_VERSION = 1
+
+NONCE_BYTES = 32
+_MAC_BYTES = 32
 
 _Message = TypeVar("_Message")
 
@@ -83,7 +91,7 @@ ROLE_SUBWORKER = "subworker"
 class Hello(Struct, tag="hello", kw_only=True, frozen=True):
     """Open a connection: who dials, and which protocol version it speaks.
 
-    `instance` is new for each process life; `name` is for people.
+    `instance` is new for each process life; `name` is for people; `nonce` is new for each hello.
     """
 
     protocol: int
@@ -91,16 +99,33 @@ class Hello(Struct, tag="hello", kw_only=True, frozen=True):
     instance: ShortText
     name: ShortText = ""
     version: ShortText = ""
+    nonce: Annotated[bytes, Meta(max_length=NONCE_BYTES)] = b""
+
+
+class Challenge(Struct, tag="challenge", kw_only=True, frozen=True):
+    """Ask a peer to prove that it has a token."""
+
+    nonce: Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+
+
+class Proof(Struct, tag="proof", kw_only=True, frozen=True):
+    """Prove that the peer has a token."""
+
+    mac: Annotated[bytes, Meta(min_length=_MAC_BYTES, max_length=_MAC_BYTES)]
 
 
 class Welcome(Struct, tag="welcome", kw_only=True, frozen=True):
-    """Accept a connection, and tell the limits that hold on it."""
+    """Accept a connection, and tell the limits that hold on it.
+
+    `proof` is empty where no tokens are set.
+    """
 
     protocol: int
     control_plane_id: str
     epoch: int
     frame_bytes_max: int
     payload_bytes_max: int
+    proof: bytes = b""
 
 
 class Refusal(Struct, tag="refusal", kw_only=True, frozen=True):
@@ -301,7 +326,10 @@ def decode_to_subworker(body: bytes) -> ToSubworker:
 
 
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode
-_greetings: msgspec.msgpack.Decoder[Welcome | Refusal] = msgspec.msgpack.Decoder(Welcome | Refusal)
+_decode_proof = msgspec.msgpack.Decoder(Proof).decode
+_greetings: msgspec.msgpack.Decoder[Welcome | Refusal | Challenge] = msgspec.msgpack.Decoder(
+    Welcome | Refusal | Challenge
+)
 
 
 def decode_hello(body: bytes | memoryview) -> Hello:
@@ -316,11 +344,23 @@ def decode_hello(body: bytes | memoryview) -> Hello:
         raise ProtocolError(f"the first frame isn't a hello of fastqueue: {error}") from error
 
 
-def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal:
-    """Return what the control plane answered to a hello.
+def decode_proof(body: bytes | memoryview) -> Proof:
+    """Return the proof that a peer sent.
 
     Raises:
-        ProtocolError: it is neither a welcome nor a refusal.
+        ProtocolError: it is none.
+    """
+    try:
+        return _decode_proof(body)
+    except _DECODE_ERRORS as error:
+        raise ProtocolError(f"it was asked for a proof and sent something else: {error}") from error
+
+
+def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal | Challenge:
+    """Return what the control plane answered to a hello, or to a proof.
+
+    Raises:
+        ProtocolError: it is none of these.
     """
     try:
         return _greetings.decode(body)
