@@ -490,7 +490,7 @@ class TestListeningBeyondThisMachine:
         with pytest.raises(ConfigurationError, match="--insecure") as caught:
             ControlPlaneSettings.resolve(**{name: address})
         assert f"{name} {address!r}" in str(caught.value)
-        assert "TLS and tokens come in a later version" in str(caught.value)
+        assert "FASTQUEUE_TOKEN" in str(caught.value)
 
     @pytest.mark.parametrize("name", ["base_address", "discovery_address"])
     def test_it_is_allowed_where_it_is_said_to_be_insecure(self, name):

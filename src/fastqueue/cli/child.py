@@ -36,6 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task-modules", action="append")
     for name in ("worker-id", "control-plane-address", "discovery-address", "concurrency"):
         parser.add_argument(f"--{name}")
-    for name in ("grace", "allow-pickle", "log-level"):
+    for name in ("grace", "allow-pickle", "log-level", "tls-ca", "tls-cert", "tls-key"):
         parser.add_argument(f"--{name}")
     return parser

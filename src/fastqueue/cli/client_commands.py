@@ -35,6 +35,10 @@ async def _client(settings: ClientSettings) -> AsyncIterator[Client]:
         control_plane_address=settings.control_plane_address,
         discovery_address=settings.discovery_address,
         timeout=settings.timeout_s,
+        token=settings.token,
+        tls_ca=settings.tls_ca,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
     )
     await client.start()
     try:

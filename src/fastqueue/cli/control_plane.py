@@ -57,12 +57,25 @@ def run_control_plane(given: Mapping[str, object]) -> int:
         log_level=settings.log_level,
         processes=1,
     )
-    local = dataclasses.replace(local, task_modules=split_modules(local.task_modules))
+    local = dataclasses.replace(
+        local,
+        task_modules=split_modules(local.task_modules),
+        token=settings.local_token,
+        # They are told an address of this machine, which needs no certificates.
+        tls_ca=None,
+        tls_cert=None,
+        tls_key=None,
+    )
     count = _default_processes() if settings.processes is None else settings.processes
     if count > 0 and not local.task_modules:
         raise ConfigurationError(
             "there are no task modules to run: name them with --task-modules, or run the control "
             "plane without local subworkers with --processes 0"
+        )
+    if count > 0 and settings.tokens and settings.local_token is None:
+        raise ConfigurationError(
+            "the local subworkers have no token: set FASTQUEUE_TOKEN_WORKER as well, or run the "
+            "control plane without them with --processes 0"
         )
     configure_logs(settings.log_level, settings.worker_id)
     return uvloop.run(_serve(settings, local, count))

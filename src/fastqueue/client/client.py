@@ -59,6 +59,10 @@ class Client(ClientLifecycle):
         retries: how often a submission that wasn't acknowledged is sent again; 0 means never.
         control_plane_address: the control plane, if it needn't be discovered.
         result_cache_size: how many results `get_result` can return.
+        token: the secret of the control plane; both prove that they have it, and neither sends it.
+        tls_ca: the file of the certificates that are trusted; by default the system's.
+        tls_cert: the file of this client's certificate, if the control plane asks for one.
+        tls_key: the file of that certificate's key.
 
     Raises:
         ConfigurationError: a setting is wrong; the message names it.
@@ -73,6 +77,10 @@ class Client(ClientLifecycle):
         *,
         control_plane_address: str | None = None,
         result_cache_size: int | None = None,
+        token: str | None = None,
+        tls_ca: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
     ) -> None:
         settings = ClientSettings.resolve(
             discovery_address=discovery_address,
@@ -81,6 +89,10 @@ class Client(ClientLifecycle):
             retries=retries,
             control_plane_address=control_plane_address,
             result_cache_size=result_cache_size,
+            token=token,
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
         )
         super().__init__(settings)
         self._format = settings.serialization_format

@@ -43,6 +43,7 @@ class ClientConnection:
             name=name,
             control_plane_address=settings.control_plane_address,
             discovery_address=settings.discovery_address,
+            security=settings.security,
         )
         self.submissions = Submissions(
             self.results,

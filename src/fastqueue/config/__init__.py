@@ -8,6 +8,7 @@ The client, the control plane and the subworker each resolve theirs once, when t
 from __future__ import annotations
 
 from fastqueue.config.address import Address, parse_address
+from fastqueue.config.security import PeerSecurity
 from fastqueue.config.serialization_format import SerializationFormat
 from fastqueue.config.settings import (
     BASE_ADDRESS,
@@ -23,6 +24,7 @@ __all__ = [
     "Address",
     "ClientSettings",
     "ControlPlaneSettings",
+    "PeerSecurity",
     "SerializationFormat",
     "SubworkerSettings",
     "parse_address",

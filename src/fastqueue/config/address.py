@@ -25,13 +25,13 @@ class Address:
     """Hold one address, taken apart; `str()` puts it together again.
 
     Attributes:
-        scheme: `tcp` or `ipc`.
+        scheme: `tcp`, `tls` or `ipc`.
         host: a host name or IP address without brackets; empty for `ipc`.
-        port: 0 for `ipc`, and for `tcp` where the system is to choose one.
-        path: the Unix socket's path; empty for `tcp`.
+        port: 0 for `ipc`, and otherwise where the system is to choose one.
+        path: the Unix socket's path; empty for `tcp` and `tls`.
     """
 
-    scheme: Literal["tcp", "ipc"]
+    scheme: Literal["tcp", "tls", "ipc"]
     host: str = ""
     port: int = 0
     path: str = ""
@@ -40,7 +40,7 @@ class Address:
         if self.scheme == "ipc":
             return f"ipc://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
@@ -55,13 +55,16 @@ class Address:
             return False
 
 
-def parse_address(text: str, *, setting: str, allow_port_zero: bool = False) -> Address:
+def parse_address(
+    text: str, *, setting: str, allow_port_zero: bool = False, allow_tls: bool = False
+) -> Address:
     """Take an address apart: `tcp://host:port`, `tcp://[::1]:port` or `ipc:///path`.
 
     Args:
         text: the address as written.
         setting: what to call it in an error.
         allow_port_zero: whether port 0 (let the system choose) may be asked for.
+        allow_tls: whether `tls://host:port` is one as well: where NNG listens it isn't.
 
     Raises:
         ConfigurationError: it is none of these.
@@ -76,8 +79,11 @@ def parse_address(text: str, *, setting: str, allow_port_zero: bool = False) -> 
     if not isinstance(text, str):
         raise wrong("it is not text")
     scheme, separator, rest = text.strip().partition("://")
-    if not separator or scheme not in ("tcp", "ipc"):
-        raise wrong("it starts with neither tcp:// nor ipc://")
+    if scheme == "tls" and separator and not allow_tls:
+        raise wrong("TLS is only for the control plane's own address")
+    if not separator or scheme not in ("tcp", "tls", "ipc"):
+        schemes = "tcp://, tls:// nor ipc://" if allow_tls else "tcp:// nor ipc://"
+        raise wrong(f"it starts with neither {schemes}")
     if not rest.isprintable():
         raise wrong("it has an unprintable character in it")
     if scheme == "ipc":
@@ -94,7 +100,7 @@ def parse_address(text: str, *, setting: str, allow_port_zero: bool = False) -> 
     if not separator or not host:
         raise wrong("the host or the port is missing")
     return Address(
-        scheme="tcp",
+        scheme="tls" if scheme == "tls" else "tcp",
         host=_parse_host(host, wrong),
         port=_parse_port(port_text, wrong, allow_zero=allow_port_zero),
     )

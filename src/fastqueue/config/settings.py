@@ -6,18 +6,21 @@ Each process resolves its own once, when it is made.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from fastqueue.config import values
 from fastqueue.config.address import parse_address
 from fastqueue.config.files import read_file_settings
+from fastqueue.config.security import PeerSecurity, check_token, read_token_file
 from fastqueue.config.serialization_format import SerializationFormat
 from fastqueue.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from ipaddress import IPv4Network, IPv6Network
+
+    from fastqueue.config.files import FileSettings
 
 __all__ = [
     "BASE_ADDRESS",
@@ -43,6 +46,16 @@ _ENVIRONMENT_PREFIX = "FASTQUEUE_"
 
 def _checked_by(check: Callable[[object, str], object]) -> dict[str, Any]:
     return {"check": check}
+
+
+def _token() -> Any:
+    """Declare a token: never shown, and also taken from a file, by its name with `_file`."""
+    metadata = {"check": check_token, "check_file": read_token_file}
+    return field(default=None, repr=False, metadata=metadata)
+
+
+def _path() -> Any:
+    return field(default=None, metadata=_checked_by(values.text))
 
 
 def _public_name(field_name: str) -> str:
@@ -71,19 +84,48 @@ class _Settings:
         resolved: dict[str, Any] = {}
         for one in fields(cls):
             name = _public_name(one.name)
-            environment_name = _ENVIRONMENT_PREFIX + name.upper()
-            short, long = arguments.pop(name, None), arguments.pop(one.name, None)
-            check = one.metadata["check"]
-            if short is not None or long is not None:
-                resolved[one.name] = check(long if short is None else short, name)
-            elif os.environ.get(environment_name, "").strip():
-                resolved[one.name] = check(os.environ[environment_name], environment_name)
-            elif name in file.values:
-                written = name.replace("_", "-")
-                resolved[one.name] = check(file.values[name], f"{written} in {file.path}")
+            checks = {name: one.metadata["check"]}
+            if "check_file" in one.metadata:
+                checks[f"{name}_file"] = one.metadata["check_file"]
+            given = {each: arguments.pop(each, None) for each in checks}
+            long = arguments.pop(one.name, None)
+            given[name] = long if given[name] is None else given[name]
+            # The first place that has it is where it comes from.
+            for place in (_in_arguments(given), _in_environment, _in_file(file)):
+                found = [(check, there) for each, check in checks.items() if (there := place(each))]
+                if len(found) > 1:
+                    both = " and ".join(label for _, (_, label) in found)
+                    raise ConfigurationError(f"{both} are both given: leave out one of them")
+                if found:
+                    [(check, (value, label))] = found
+                    resolved[one.name] = check(value, label)
+                    break
         if arguments:
             raise TypeError(f"{cls.__name__} has no setting {min(arguments)!r}")
         return cls(**resolved)
+
+
+_Place = Callable[[str], tuple[object, str] | None]
+"""Where settings may be: by a name, what is there and what to call it in an error."""
+
+
+def _in_arguments(arguments: Mapping[str, object]) -> _Place:
+    return lambda name: None if (value := arguments[name]) is None else (value, name)
+
+
+def _in_environment(name: str) -> tuple[object, str] | None:
+    variable = _ENVIRONMENT_PREFIX + name.upper()
+    value = os.environ.get(variable, "")
+    return (value, variable) if value.strip() else None
+
+
+def _in_file(file: FileSettings) -> _Place:
+    def place(name: str) -> tuple[object, str] | None:
+        if name not in file.values:
+            return None
+        return file.values[name], f"{name.replace('_', '-')} in {file.path}"
+
+    return place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +140,10 @@ class ClientSettings(_Settings):
         retries: how often what wasn't acknowledged is sent again; 0 is never.
         result_cache_size: how many results the client keeps.
         log_level: the least severe log lines that a command shows; a `Client` shows none itself.
+        token: what it proves to the control plane, and the control plane to it.
+        tls_ca: the file of the certificates that are trusted; None is those of the system.
+        tls_cert: the file of its own certificate, if the control plane asks for one.
+        tls_key: the file of that certificate's key.
     """
 
     process: ClassVar[str] = "client"
@@ -105,7 +151,9 @@ class ClientSettings(_Settings):
     discovery_address: str = field(
         default=DISCOVERY_ADDRESS, metadata=_checked_by(values.address())
     )
-    control_plane_address: str | None = field(default=None, metadata=_checked_by(values.address()))
+    control_plane_address: str | None = field(
+        default=None, metadata=_checked_by(values.address(allow_tls=True))
+    )
     serialization_format: SerializationFormat = field(
         default=SerializationFormat.JSON, metadata=_checked_by(values.serialization_format)
     )
@@ -113,6 +161,27 @@ class ClientSettings(_Settings):
     retries: int = field(default=3, metadata=_checked_by(values.integer(0)))
     result_cache_size: int = field(default=100_000, metadata=_checked_by(values.integer(1)))
     log_level: str = field(default="warning", metadata=_checked_by(_LOG_LEVEL))
+    token: str | None = _token()
+    tls_ca: str | None = _path()
+    tls_cert: str | None = _path()
+    tls_key: str | None = _path()
+
+    def __post_init__(self) -> None:
+        _check_pair(self.tls_cert, self.tls_key)
+        address = self.control_plane_address
+        if address is not None and self.security.wants_tls and address.startswith("tcp://"):
+            raise ConfigurationError(
+                f"control_plane_address {address!r} is not encrypted, although "
+                f"{'tls_ca' if self.tls_ca else 'tls_cert'} is set: write it like "
+                f"tls://{address.removeprefix('tcp://')}, or leave that out"
+            )
+
+    @property
+    def security(self) -> PeerSecurity:
+        """Return how it and its control plane know each other."""
+        return PeerSecurity(
+            token=self.token, tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,20 +201,28 @@ class ControlPlaneSettings(_Settings):
         payload_bytes_max: how large arguments or a result may be.
         callback_allow: the networks callbacks may be sent to; loopback always among them.
         callback_give_up_s: after how many seconds an undeliverable callback is given up.
-        insecure: whether it may listen beyond this machine although nothing is encrypted.
+        insecure: whether it may listen beyond this machine without TLS and a token.
         processes: how many local subworkers it has; None leaves it to the number of CPUs.
         log_level: the least severe log lines that it and they show.
         task_modules: what they run; as the next three, None means as set for any subworker.
         concurrency: how many slots each of them has.
         grace_s: how long their running tasks may go on after a stop, in seconds.
         allow_pickle: whether they may unpickle.
+        token: what whoever connects must prove to have, for any role.
+        token_submit: the same for clients alone; they can't inspect.
+        token_worker: the same for subworkers alone.
+        token_admin: the same for any role, where the others are set.
+        tls_cert: the file of its certificate, for a base address that begins with tls://.
+        tls_key: the file of that certificate's key.
+        tls_client_ca: the file of the certificates one of which must have signed a peer's own.
     """
 
     process: ClassVar[str] = "control_plane"
 
     worker_id: str = field(default="control-plane", metadata=_checked_by(values.worker_id))
     base_address: str = field(
-        default=BASE_ADDRESS, metadata=_checked_by(values.address(allow_port_zero=True))
+        default=BASE_ADDRESS,
+        metadata=_checked_by(values.address(allow_port_zero=True, allow_tls=True)),
     )
     discovery_address: str = field(
         default=DISCOVERY_ADDRESS, metadata=_checked_by(values.address(allow_port_zero=True))
@@ -177,18 +254,78 @@ class ControlPlaneSettings(_Settings):
     grace_s: float | None = field(default=None, metadata=_checked_by(_GRACE))
     allow_pickle: bool | None = field(default=None, metadata=_checked_by(values.flag))
 
+    token: str | None = _token()
+    token_submit: str | None = _token()
+    token_worker: str | None = _token()
+    token_admin: str | None = _token()
+    tls_cert: str | None = _path()
+    tls_key: str | None = _path()
+    tls_client_ca: str | None = _path()
+
     def __post_init__(self) -> None:
-        if self.insecure:
+        self._check_tokens()
+        _check_pair(self.tls_cert, self.tls_key)
+        self._check_tls()
+        if not self.insecure:
+            self._check_reach()
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """Return the tokens that are set, by the setting's name."""
+        names = ("token", "token_submit", "token_worker", "token_admin")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def local_token(self) -> str | None:
+        """Return the token of its own subworkers; None if there is none for them."""
+        return self.token_worker or self.token or self.token_admin
+
+    def _check_tokens(self) -> None:
+        tokens = self.tokens
+        if len(set(tokens.values())) < len(tokens):
+            raise ConfigurationError(
+                f"two of {', '.join(tokens)} are the same: each needs a secret of its own"
+            )
+
+    def _check_tls(self) -> None:
+        is_tls = self.base_address.startswith("tls://")
+        if is_tls and self.tls_cert is None:
+            raise ConfigurationError(
+                f"base_address {self.base_address!r} needs a certificate: name its file with "
+                "tls_cert (--tls-cert) and its key's with tls_key (--tls-key)"
+            )
+        if self.base_address.startswith("tcp://") and (self.tls_cert or self.tls_client_ca):
+            raise ConfigurationError(
+                f"base_address {self.base_address!r} is not encrypted, although "
+                f"{'tls_cert' if self.tls_cert else 'tls_client_ca'} is set: write it like "
+                f"tls://{self.base_address.removeprefix('tcp://')}, or leave that out"
+            )
+
+    def _check_reach(self) -> None:
+        is_tls = self.base_address.startswith("tls://")
+        if is_tls and (self.tokens or self.tls_client_ca is not None):
             return
         for name in ("base_address", "discovery_address"):
             text = getattr(self, name)
-            if not parse_address(text, setting=name, allow_port_zero=True).is_loopback:
-                raise ConfigurationError(
-                    f"{name} {text!r} can be reached from other machines, and whoever reaches it "
-                    "can run your tasks and read their results: nothing is encrypted or checked "
-                    "yet (TLS and tokens come in a later version); use a loopback address such as "
-                    f"{BASE_ADDRESS}, or say insecure (--insecure) if the network is trusted"
-                )
+            address = parse_address(text, setting=name, allow_port_zero=True, allow_tls=True)
+            if address.is_loopback:
+                continue
+            missing = [] if is_tls else ["a base_address with tls://, tls_cert and tls_key"]
+            missing.append("a token (FASTQUEUE_TOKEN) or tls_client_ca")
+            raise ConfigurationError(
+                f"{name} {text!r} can be reached from other machines, and whoever reaches it "
+                f"could run your tasks and read their results: set {', and '.join(missing)}; or "
+                f"use a loopback address such as {BASE_ADDRESS}; or say insecure (--insecure) if "
+                "the network is trusted"
+            )
+
+
+def _check_pair(cert: str | None, key: str | None) -> None:
+    if (cert is None) != (key is None):
+        there, missing = ("tls_key", "tls_cert") if cert is None else ("tls_cert", "tls_key")
+        raise ConfigurationError(
+            f"{there} is set and {missing} isn't: a certificate and its key go together"
+        )
 
 
 def _default_worker_id() -> str:
@@ -211,6 +348,10 @@ class SubworkerSettings(_Settings):
         task_modules: the modules that define its tasks.
         processes: how many subworker processes there are.
         log_level: the least severe log lines that are shown.
+        token: what it proves to the control plane, and the control plane to it.
+        tls_ca: the file of the certificates that are trusted; None is those of the system.
+        tls_cert: the file of its own certificate, if the control plane asks for one.
+        tls_key: the file of that certificate's key.
     """
 
     process: ClassVar[str] = "subworker"
@@ -218,7 +359,9 @@ class SubworkerSettings(_Settings):
     worker_id: str = field(
         default_factory=_default_worker_id, metadata=_checked_by(values.worker_id)
     )
-    control_plane_address: str | None = field(default=None, metadata=_checked_by(values.address()))
+    control_plane_address: str | None = field(
+        default=None, metadata=_checked_by(values.address(allow_tls=True))
+    )
     discovery_address: str = field(
         default=DISCOVERY_ADDRESS, metadata=_checked_by(values.address())
     )
@@ -228,10 +371,39 @@ class SubworkerSettings(_Settings):
     task_modules: tuple[str, ...] = field(default=(), metadata=_checked_by(values.texts))
     processes: int = field(default=1, metadata=_checked_by(values.integer(1)))
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
+    token: str | None = _token()
+    tls_ca: str | None = _path()
+    tls_cert: str | None = _path()
+    tls_key: str | None = _path()
+
+    def __post_init__(self) -> None:
+        _check_pair(self.tls_cert, self.tls_key)
+        address = self.control_plane_address
+        if address is not None and self.security.wants_tls and address.startswith("tcp://"):
+            raise ConfigurationError(
+                f"control_plane_address {address!r} is not encrypted, although "
+                f"{'tls_ca' if self.tls_ca else 'tls_cert'} is set: write it like "
+                f"tls://{address.removeprefix('tcp://')}, or leave that out"
+            )
+
+    @property
+    def security(self) -> PeerSecurity:
+        """Return how it and its control plane know each other."""
+        return PeerSecurity(
+            token=self.token, tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key
+        )
 
 
 def _known_names() -> dict[str, frozenset[str]]:
     return {
-        settings.process: frozenset(_public_name(one.name) for one in fields(settings))
+        settings.process: frozenset(_names_of(settings))
         for settings in (ClientSettings, ControlPlaneSettings, SubworkerSettings)
     }
+
+
+def _names_of(settings: type[_Settings]) -> Iterator[str]:
+    for one in fields(settings):
+        name = _public_name(one.name)
+        yield name
+        if "check_file" in one.metadata:
+            yield f"{name}_file"

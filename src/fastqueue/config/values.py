@@ -85,7 +85,9 @@ def text(value: object, setting: str) -> str:
     raise ConfigurationError(f"{setting} is {value!r}: it must be a text, and not an empty one")
 
 
-def address(*, allow_port_zero: bool = False) -> Callable[[object, str], str]:
+def address(
+    *, allow_port_zero: bool = False, allow_tls: bool = False
+) -> Callable[[object, str], str]:
     """Take an address; with `allow_port_zero` one to listen at."""
 
     def parse(value: object, setting: str) -> str:
@@ -93,7 +95,10 @@ def address(*, allow_port_zero: bool = False) -> Callable[[object, str], str]:
             return str(value)
         if not isinstance(value, str):
             raise ConfigurationError(f"{setting} is {value!r}: an address must be text")
-        return str(parse_address(value, setting=setting, allow_port_zero=allow_port_zero))
+        parsed = parse_address(
+            value, setting=setting, allow_port_zero=allow_port_zero, allow_tls=allow_tls
+        )
+        return str(parsed)
 
     return parse
 

@@ -78,7 +78,7 @@ class ControlPlane:
             def check_callback(address: str) -> None:
                 validate_callback_address(address, settings.callback_allow)
 
-            server = Server(engine, store.control_plane_id, check_callback)
+            server = Server(engine, store.control_plane_id, check_callback, settings.tokens)
             peers = _Peers(server, callbacks)
             self._running = asyncio.create_task(engine.run(peers), name="engine")
             stack.push_async_callback(self._end, engine)

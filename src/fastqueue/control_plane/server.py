@@ -16,7 +16,9 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from fastqueue._version import __version__
+import msgspec
+
+from fastqueue.control_plane.admission import Admission, Admitted
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
 from fastqueue.errors import ConfigurationError, ProtocolError
@@ -25,7 +27,7 @@ from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame_bytes_max
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fastqueue.config import Address
     from fastqueue.control_plane.engine import Engine
@@ -34,26 +36,49 @@ __all__ = ["Server"]
 
 logger = logging.getLogger(__name__)
 
+# All of the handshake must be over by then.
 _HELLO_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 _SESSIONS_MAX = 10_000
 _BACKLOG = 1_024
 
 
+_MAY_NOT_INSPECT = (
+    "the token you have is this control plane's token_submit, which is not for inspecting it: that "
+    "needs token or token_admin"
+)
+
+
 class _Session:
-    """Hold one peer's connection; it has a number once its hello is accepted."""
+    """Hold one peer's connection; it has a number once it is admitted."""
 
-    __slots__ = ("connection", "hello", "hello_timer", "is_behind", "is_ready", "number")
+    __slots__ = (
+        "admission",
+        "connection",
+        "hello_timer",
+        "is_behind",
+        "is_over",
+        "is_ready",
+        "may_inspect",
+        "number",
+    )
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tokens: Mapping[str, str]) -> None:
         self.connection = connection
-        self.hello: msg.Hello | None = None
+        self.admission = Admission(tokens)
         self.hello_timer: asyncio.TimerHandle | None = None
         self.number = 0
+        # Nothing more is taken from it.
+        self.is_over = False
         # A subworker's session is known to the core only once it said what it holds.
         self.is_ready = False
         # It is owed so much that it isn't read from.
         self.is_behind = False
+        self.may_inspect = False
+
+    @property
+    def hello(self) -> msg.Hello | None:
+        return self.admission.hello
 
     @property
     def who(self) -> str:
@@ -72,11 +97,17 @@ class Server:
         engine: where commands go.
         control_plane_id: told to everyone who connects.
         check_callback: raises ConfigurationError for a callback address that may not be dialled.
+        tokens: what peers must prove to have one of, by the name of the setting.
     """
 
     def __init__(
-        self, engine: Engine, control_plane_id: str, check_callback: Callable[[str], None]
+        self,
+        engine: Engine,
+        control_plane_id: str,
+        check_callback: Callable[[str], None],
+        tokens: Mapping[str, str],
     ) -> None:
+        self._tokens = tokens
         self._engine = engine
         self._control_plane_id = control_plane_id
         self._check_callback = check_callback
@@ -194,27 +225,26 @@ class Server:
     # -- what connections call
 
     def _on_opened(self, connection: Connection) -> None:
-        session = self._by_connection[connection] = _Session(connection)
+        session = self._by_connection[connection] = _Session(connection, self._tokens)
         if len(self._by_connection) > _SESSIONS_MAX:
-            self._refuse(
-                session, "too_many", f"{_SESSIONS_MAX:,} connections are open already", retry=True
-            )
+            message = f"{_SESSIONS_MAX:,} connections are open already"
+            self._refuse(session, _refusal("too_many", message))
             return
         session.hello_timer = asyncio.get_running_loop().call_later(
             _HELLO_TIMEOUT_S, self._on_hello_timeout, session
         )
 
     def _on_hello_timeout(self, session: _Session) -> None:
-        if session.hello is None:
-            session.connection.abort(ProtocolError(f"no hello within {_HELLO_TIMEOUT_S:g} s"))
+        what = "hello" if session.hello is None else "proof of a token"
+        session.connection.abort(ProtocolError(f"no {what} within {_HELLO_TIMEOUT_S:g} s"))
 
     def _on_frames(self, connection: Connection, bodies: list[bytes]) -> None:
         session = self._by_connection[connection]
         for body in bodies:
-            if session.hello is None:
-                self._greet(session, body)
-            elif session.number:
+            if session.number:
                 self._receive(session, body)
+            elif not session.is_over:
+                self._greet(session, body)
         if self._engine.is_behind:
             connection.pause_reading()
             self._held_back.add(connection)
@@ -231,6 +261,8 @@ class Server:
             session.hello_timer.cancel()
         if isinstance(reason, ProtocolError):
             logger.warning("dropped %s: %s", session.who, reason)
+        elif session.admission.is_challenged:
+            logger.warning("%s went away when it was asked for a token", session.who)
         if session.number:
             del self._by_number[session.number]
             if session.is_ready:
@@ -239,31 +271,28 @@ class Server:
     # -- hello
 
     def _greet(self, session: _Session, body: bytes) -> None:
-        hello = msg.decode_hello(body)
-        session.hello = hello
+        answer = session.admission.take(body)
+        if isinstance(answer, msg.Challenge):
+            session.connection.send(msg.encode(answer))
+            return
         if session.hello_timer is not None:
             session.hello_timer.cancel()
-        if hello.protocol != msg.PROTOCOL_VERSION:
-            self._refuse(
-                session,
-                "protocol",
-                f"this control plane (fastqueue {__version__}) speaks protocol "
-                f"{msg.PROTOCOL_VERSION}, you (fastqueue {hello.version or 'unknown'}) speak "
-                f"{hello.protocol}: install the same version on both sides",
-            )
-        elif hello.role not in (msg.ROLE_CLIENT, msg.ROLE_SUBWORKER):
-            self._refuse(session, "role", f"there is no role {hello.role!r}")
+        if isinstance(answer, msg.Refusal):
+            self._refuse(session, answer)
         elif self._engine.is_full:
-            self._refuse(session, "full", "the control plane's disk is full", retry=True)
+            self._refuse(session, _refusal("full", "the control plane's disk is full"))
         else:
-            self._accept(session, hello)
+            self._accept(session, answer)
 
-    def _refuse(self, session: _Session, code: str, message: str, *, retry: bool = False) -> None:
-        refusal = msg.Refusal(code=code, message=message, retry=retry)
+    def _refuse(self, session: _Session, refusal: msg.Refusal) -> None:
+        session.is_over = True
         session.connection.send(msg.encode(refusal))
-        session.connection.close(ProtocolError(f"refused: {message}"))
+        session.connection.close(ProtocolError(f"refused: {refusal.message}"))
 
-    def _accept(self, session: _Session, hello: msg.Hello) -> None:
+    def _accept(self, session: _Session, admitted: Admitted) -> None:
+        hello = session.hello
+        assert hello is not None
+        session.may_inspect = admitted.may_inspect
         self._last_number += 1
         session.number = self._last_number
         self._by_number[session.number] = session
@@ -276,6 +305,7 @@ class Server:
             frame_bytes_max=limit,
             payload_bytes_max=self._engine.limits.payload_bytes_max,
         )
+        welcome = msgspec.structs.replace(welcome, proof=admitted.prove(welcome))
         session.connection.send(msg.encode(welcome))
         logger.info("%s connected", session.who)
         if hello.role == msg.ROLE_CLIENT:
@@ -287,6 +317,10 @@ class Server:
     def _receive(self, session: _Session, body: bytes) -> None:
         message = msg.decode_to_control_plane(body)
         hello = session.hello
+        if isinstance(message, msg.Inspect) and not session.may_inspect:
+            failed = msg.Failed(message.request, "role", _MAY_NOT_INSPECT)
+            session.connection.send(msg.encode(failed))
+            return
         is_client = hello is not None and hello.role == msg.ROLE_CLIENT
         command = (
             self._client_command(session, message)
@@ -352,6 +386,11 @@ class Server:
                 return cmd.SetCapacity(number, message.capacity)
             case _:
                 return None
+
+
+def _refusal(code: str, message: str) -> msg.Refusal:
+    """Return a refusal of what may be had later."""
+    return msg.Refusal(code=code, message=message, retry=True)
 
 
 def _check_socket_is_dead(path: str) -> None:

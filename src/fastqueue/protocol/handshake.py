@@ -1,9 +1,9 @@
-"""Own the handshake: hello, challenge, proof, welcome; and how a token is proven without sending it.
+"""Own the handshake: hello, challenge, proof, welcome; a token is proven without being sent.
 
 A control plane with tokens answers a hello with a challenge, a nonce that it uses once. The peer
 proves that it has a token, and then the control plane proves that it has the same one, so that
 neither can be played by a stranger. Both proofs cover the exact bytes of the hello, with its role
-and its own nonce in it ([ADR 12](../../../docs/adr/0012-handshake.md)).
+and its own nonce in it (docs/adr/0012-handshake.md).
 
 There is no I/O here. `Handshake` is the side that dials, for `link.dialer` and for whoever has a
 blocking socket; the control plane's side is `control_plane.admission`.
@@ -33,7 +33,7 @@ _PEER_LABEL = b"fastqueue peer\0"
 _CONTROL_PLANE_LABEL = b"fastqueue control plane\0"
 
 
-class HandshakeRefused(ProtocolError):
+class HandshakeRefused(ProtocolError):  # noqa: N818 - reads as what happened
     """Say why the side that dialled won't talk to this control plane; asking often is of no use."""
 
 

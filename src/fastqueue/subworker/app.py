@@ -67,6 +67,7 @@ class Subworker:
             name=settings.worker_id,
             control_plane_address=settings.control_plane_address,
             discovery_address=settings.discovery_address,
+            security=settings.security,
         )
         await self._dialer.start()
         self._warning = asyncio.create_task(

@@ -36,6 +36,8 @@ IMPORTED = b"i"
 CONNECTED = b"c"
 """What a child writes once the control plane knows it."""
 
+# Of the roles as well, and of files: what begins with this is a token or leads to one.
+_TOKEN_VARIABLE = "FASTQUEUE_TOKEN"  # noqa: S105 - a name, no secret
 _BACKOFF_FIRST_S = 0.1
 # A child that dies this often before it has imported its task modules dies of them.
 _TRIES_MAX = 3
@@ -205,6 +207,7 @@ class Supervisor:
                 child.process = process = await asyncio.create_subprocess_exec(
                     *self._command(child.worker_id),
                     stdin=theirs.fileno(),
+                    env=self._environment(),
                     start_new_session=True,
                 )
             if self._stopping.is_set():
@@ -225,6 +228,20 @@ class Supervisor:
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return f"(process {process.pid}) {how}"
 
+    def _environment(self) -> dict[str, str]:
+        """Return the variables of a child: of the tokens, its own alone.
+
+        What is on a command line, every user of the machine can read.
+        """
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(_TOKEN_VARIABLE)
+        }
+        if self._settings.token is not None:
+            environment[_TOKEN_VARIABLE] = self._settings.token
+        return environment
+
     def _command(self, worker_id: str) -> list[str]:
         settings = self._settings
         # Safe of the project's own files: without -P its queue.py would be taken for Python's.
@@ -234,6 +251,9 @@ class Supervisor:
         if settings.control_plane_address is not None:
             command.append(f"--control-plane-address={settings.control_plane_address}")
         command.append(f"--discovery-address={settings.discovery_address}")
+        for name in ("tls_ca", "tls_cert", "tls_key"):
+            if (path := getattr(settings, name)) is not None:
+                command.append(f"--{name.replace('_', '-')}={path}")
         command += [f"--concurrency={settings.concurrency}", f"--grace={settings.grace_s!r}"]
         command.append(f"--allow-pickle={settings.allow_pickle}")
         return command
