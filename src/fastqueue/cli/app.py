@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from fastqueue._version import __version__
+from fastqueue.cli import options
 from fastqueue.cli.arguments import expand
 from fastqueue.cli.exit_codes import DONE, CheckedStdout, exiting, leave
-from fastqueue.cli.logs import LogLevel
 from fastqueue.config import BASE_ADDRESS, DISCOVERY_ADDRESS
 from fastqueue.tasks.models import TaskPriority
 
@@ -70,42 +70,12 @@ def _root(
 
 # -- servers
 
-_TaskModules = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="MODULE...",
-        help="The modules, or .py files, that define the tasks: several with spaces or commas "
-        "between, or the option again.",
-    ),
-]
-_Concurrency = Annotated[
-    int | None, typer.Option(help="Tasks that one subworker runs at one time [default: 32].")
-]
-_Grace = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SECONDS", help="How long running tasks may go on after a stop [default: 30]."
-    ),
-]
-_AllowPickle = Annotated[
-    bool | None,
-    typer.Option(help="Unpickle arguments, which runs any code a sender chose."),
-]
-_LogLevel = Annotated[
-    LogLevel | None,
-    typer.Option(case_sensitive=False, help="Least severe shown [default: info]."),
-]
-_ClientLogLevel = Annotated[
-    LogLevel | None,
-    typer.Option(case_sensitive=False, help="Least severe shown [default: warning]."),
-]
-_DISCOVERY_HELP = f"Where control planes announce themselves [default: {DISCOVERY_ADDRESS}]."
 _LATER = "Accepted, without effect: the dashboard comes in a later version."
 
 
 @app.command("control-plane")
 def control_plane(
-    task_modules: _TaskModules = None,
+    task_modules: options.TaskModules = None,
     worker_id: Annotated[
         str | None, typer.Option(help="Its name in results and logs [default: control-plane].")
     ] = None,
@@ -121,13 +91,7 @@ def control_plane(
     data_dir: Annotated[
         str | None, typer.Option(help="The folder of its store [default: .fastqueue].")
     ] = None,
-    durability: Annotated[
-        str | None,
-        typer.Option(
-            help="What an acknowledged task survives: full (power loss), normal (a crash of the "
-            "process), memory (nothing) [default: full]."
-        ),
-    ] = None,
+    durability: options.Durability = None,
     result_cache_size: Annotated[
         int | None, typer.Option(help="Results it keeps [default: 10000].")
     ] = None,
@@ -147,13 +111,7 @@ def control_plane(
         int | None,
         typer.Option(help="How large arguments or a result may be [default: 16777216]."),
     ] = None,
-    callback_allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CIDR...",
-            help="A network callbacks may be sent to, besides this machine; can be given again.",
-        ),
-    ] = None,
+    callback_allow: options.CallbackAllow = None,
     callback_give_up: Annotated[
         float | None,
         typer.Option(
@@ -161,7 +119,7 @@ def control_plane(
             help="When an undeliverable callback is given up [default: 86400].",
         ),
     ] = None,
-    concurrency: _Concurrency = None,
+    concurrency: options.Concurrency = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -170,16 +128,20 @@ def control_plane(
             "there are CPUs, 1 to 4].",
         ),
     ] = None,
-    grace: _Grace = None,
-    allow_pickle: _AllowPickle = None,
+    grace: options.Grace = None,
+    allow_pickle: options.AllowPickle = None,
     insecure: Annotated[
         bool | None,
-        typer.Option(help="Listen beyond this machine, although nothing is encrypted."),
+        typer.Option(help="Listen beyond this machine without TLS and a token."),
     ] = None,
+    token_file: options.TokenFile = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_client_ca: options.TlsClientCa = None,
     no_gui: Annotated[bool, typer.Option("--no-gui", help=_LATER)] = False,
     gui_host: Annotated[str, typer.Option(help=_LATER)] = "127.0.0.1",
     gui_port: Annotated[int, typer.Option(help=_LATER)] = 8080,
-    log_level: _LogLevel = None,
+    log_level: options.ServerLogLevel = None,
 ) -> None:
     """Run the control plane and local subworkers."""
     del no_gui, gui_host, gui_port
@@ -200,6 +162,10 @@ def control_plane(
                 "callback_allow": callback_allow or None,
                 "callback_give_up": callback_give_up,
                 "insecure": insecure,
+                "token_file": token_file,
+                "tls_cert": tls_cert,
+                "tls_key": tls_key,
+                "tls_client_ca": tls_client_ca,
                 "processes": processes,
                 "log_level": log_level,
                 "task_modules": task_modules or None,
@@ -219,15 +185,19 @@ def subworker(
     control_plane_address: Annotated[
         str | None, typer.Option(help="The control plane, if it needn't be discovered.")
     ] = None,
-    task_modules: _TaskModules = None,
-    discovery_address: Annotated[str | None, typer.Option(help=_DISCOVERY_HELP)] = None,
-    concurrency: _Concurrency = None,
+    task_modules: options.TaskModules = None,
+    discovery_address: Annotated[str | None, typer.Option(help=options.DISCOVERY_HELP)] = None,
+    concurrency: options.Concurrency = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Subworker processes [default: 1].")
     ] = None,
-    grace: _Grace = None,
-    allow_pickle: _AllowPickle = None,
-    log_level: _LogLevel = None,
+    grace: options.Grace = None,
+    allow_pickle: options.AllowPickle = None,
+    token_file: options.TokenFile = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    log_level: options.ServerLogLevel = None,
 ) -> None:
     """Run tasks for a control plane."""
     with exiting():
@@ -243,6 +213,10 @@ def subworker(
                 "grace": grace,
                 "allow_pickle": allow_pickle,
                 "processes": processes,
+                "token_file": token_file,
+                "tls_ca": tls_ca,
+                "tls_cert": tls_cert,
+                "tls_key": tls_key,
                 "log_level": log_level,
             },
             exit_with_parent=False,
@@ -251,17 +225,6 @@ def subworker(
 
 
 # -- clients
-
-_TaskId = Annotated[str, typer.Option(help="The id under which it was submitted.")]
-_Json = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
-_ControlPlaneAddress = Annotated[
-    str | None, typer.Option(help="The control plane, if it needn't be discovered.")
-]
-_DiscoveryAddress = Annotated[str | None, typer.Option(help=_DISCOVERY_HELP)]
-_Timeout = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="How long to wait for the answer [default: 30]."),
-]
 
 
 @app.command()
@@ -288,17 +251,30 @@ def submit(
         float | None,
         typer.Option(metavar="SECONDS", help="How long to wait for the result [default: 30]."),
     ] = None,
-    as_json: _Json = False,
-    control_plane_address: _ControlPlaneAddress = None,
-    discovery_address: _DiscoveryAddress = None,
-    log_level: _ClientLogLevel = None,
+    as_json: options.Json = False,
+    control_plane_address: options.ControlPlaneAddress = None,
+    discovery_address: options.DiscoveryAddress = None,
+    token_file: options.TokenFile = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    log_level: options.ClientLogLevel = None,
 ) -> None:
     """Submit a task, wait for its result and print it."""
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_submit
 
         code = run_submit(
-            _client_settings(control_plane_address, discovery_address, timeout, log_level),
+            options.client_settings(
+                control_plane_address,
+                discovery_address,
+                timeout,
+                log_level,
+                token_file,
+                tls_ca,
+                tls_cert,
+                tls_key,
+            ),
             task_name=task_name,
             args=args or [],
             kwargs=kwargs,
@@ -311,12 +287,16 @@ def submit(
 
 @app.command()
 def status(
-    task_id: _TaskId,
-    as_json: _Json = False,
-    timeout: _Timeout = None,
-    control_plane_address: _ControlPlaneAddress = None,
-    discovery_address: _DiscoveryAddress = None,
-    log_level: _ClientLogLevel = None,
+    task_id: options.TaskId,
+    as_json: options.Json = False,
+    timeout: options.Timeout = None,
+    control_plane_address: options.ControlPlaneAddress = None,
+    discovery_address: options.DiscoveryAddress = None,
+    token_file: options.TokenFile = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    log_level: options.ClientLogLevel = None,
 ) -> None:
     """Show what is known of a task.
 
@@ -325,19 +305,32 @@ def status(
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_status
 
-        given = _client_settings(control_plane_address, discovery_address, timeout, log_level)
+        given = options.client_settings(
+            control_plane_address,
+            discovery_address,
+            timeout,
+            log_level,
+            token_file,
+            tls_ca,
+            tls_cert,
+            tls_key,
+        )
         code = run_status(given, task_id=task_id, as_json=as_json)
     raise typer.Exit(code)
 
 
 @app.command()
 def cancel(
-    task_id: _TaskId,
-    as_json: _Json = False,
-    timeout: _Timeout = None,
-    control_plane_address: _ControlPlaneAddress = None,
-    discovery_address: _DiscoveryAddress = None,
-    log_level: _ClientLogLevel = None,
+    task_id: options.TaskId,
+    as_json: options.Json = False,
+    timeout: options.Timeout = None,
+    control_plane_address: options.ControlPlaneAddress = None,
+    discovery_address: options.DiscoveryAddress = None,
+    token_file: options.TokenFile = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    log_level: options.ClientLogLevel = None,
 ) -> None:
     """Cancel a task that isn't running yet.
 
@@ -346,33 +339,55 @@ def cancel(
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_cancel
 
-        given = _client_settings(control_plane_address, discovery_address, timeout, log_level)
+        given = options.client_settings(
+            control_plane_address,
+            discovery_address,
+            timeout,
+            log_level,
+            token_file,
+            tls_ca,
+            tls_cert,
+            tls_key,
+        )
         code = run_cancel(given, task_id=task_id, as_json=as_json)
     raise typer.Exit(code)
 
 
 @app.command()
 def stats(
-    as_json: _Json = False,
-    timeout: _Timeout = None,
-    control_plane_address: _ControlPlaneAddress = None,
-    discovery_address: _DiscoveryAddress = None,
-    log_level: _ClientLogLevel = None,
+    as_json: options.Json = False,
+    timeout: options.Timeout = None,
+    control_plane_address: options.ControlPlaneAddress = None,
+    discovery_address: options.DiscoveryAddress = None,
+    token_file: options.TokenFile = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    log_level: options.ClientLogLevel = None,
 ) -> None:
     """Show what is queued, running and connected."""
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_stats
 
-        given = _client_settings(control_plane_address, discovery_address, timeout, log_level)
+        given = options.client_settings(
+            control_plane_address,
+            discovery_address,
+            timeout,
+            log_level,
+            token_file,
+            tls_ca,
+            tls_cert,
+            tls_key,
+        )
         code = run_stats(given, as_json=as_json)
     raise typer.Exit(code)
 
 
 @app.command("list")
 def list_(
-    task_modules: _TaskModules = None,
-    as_json: _Json = False,
-    log_level: _ClientLogLevel = None,
+    task_modules: options.TaskModules = None,
+    as_json: options.Json = False,
+    log_level: options.ClientLogLevel = None,
 ) -> None:
     """Show the tasks that modules define.
 
@@ -383,17 +398,3 @@ def list_(
 
         code = run_list(task_modules or None, as_json=as_json, log_level=log_level)
     raise typer.Exit(code)
-
-
-def _client_settings(
-    control_plane_address: str | None,
-    discovery_address: str | None,
-    timeout: float | None,
-    log_level: LogLevel | None,
-) -> dict[str, object]:
-    return {
-        "control_plane_address": control_plane_address,
-        "discovery_address": discovery_address,
-        "timeout": timeout,
-        "log_level": log_level,
-    }
