@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from fastqueue.core.records import NewTask
 from fastqueue.errors import ConfigurationError, ControlPlaneUnavailable
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame
+from fastqueue.protocol.handshake import Handshake
 from harness import bounded, eventually, registry_of
 
 
@@ -116,13 +118,16 @@ async def test_another_protocol_version_is_told_so(cluster) -> None:
 
 async def test_a_client_that_is_refused_says_why(cluster, monkeypatch) -> None:
     await cluster.start()
-    monkeypatch.setattr(msg, "PROTOCOL_VERSION", 99)
+
+    class Newer(Handshake):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            hello = msg.decode_hello(self.hello)
+            self.hello = msg.encode(msgspec.structs.replace(hello, protocol=99))
+
+    monkeypatch.setattr("fastqueue.link.dialer.Handshake", Newer)
     client = Client(control_plane_address=cluster.address, timeout=1.5)
-    # Only the client's hello is made under the other number.
-    starting = asyncio.create_task(client.start())
-    await asyncio.sleep(0)
-    monkeypatch.undo()
-    await bounded(starting)
+    await client.start()
     with pytest.raises(ControlPlaneUnavailable, match="install the same version"):
         await client.delay("add", 1, 2)
     client.stop()
