@@ -101,7 +101,7 @@ async def _serve(settings: ControlPlaneSettings, local: SubworkerSettings, count
         return DONE
     local = dataclasses.replace(
         local,
-        control_plane_address=control_plane.address,
+        control_plane_address=control_plane.local_address,
         discovery_address=control_plane.discovery_address,
     )
     supervisor = Supervisor(local, count)

@@ -7,7 +7,7 @@ The client, the control plane and the subworker each resolve theirs once, when t
 
 from __future__ import annotations
 
-from fastqueue.config.address import Address, parse_address
+from fastqueue.config.address import IPC_PATH_BYTES_MAX, Address, parse_address
 from fastqueue.config.security import PeerSecurity
 from fastqueue.config.serialization_format import SerializationFormat
 from fastqueue.config.settings import (
@@ -21,6 +21,7 @@ from fastqueue.config.settings import (
 __all__ = [
     "BASE_ADDRESS",
     "DISCOVERY_ADDRESS",
+    "IPC_PATH_BYTES_MAX",
     "Address",
     "ClientSettings",
     "ControlPlaneSettings",

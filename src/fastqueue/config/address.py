@@ -14,7 +14,7 @@ from fastqueue.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Address", "parse_address"]
+__all__ = ["IPC_PATH_BYTES_MAX", "Address", "parse_address"]
 
 # `sun_path` holds 104 bytes on macOS and 108 on Linux, its closing zero included.
 IPC_PATH_BYTES_MAX = 100

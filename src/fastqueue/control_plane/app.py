@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastqueue.config import parse_address
+from fastqueue.config import IPC_PATH_BYTES_MAX, Address, parse_address
 from fastqueue.control_plane.callback_sender import CallbackSender, validate_callback_address
 from fastqueue.control_plane.callbacks import CallbackService
 from fastqueue.control_plane.discovery import Announcer
@@ -17,6 +19,7 @@ from fastqueue.control_plane.engine import Engine
 from fastqueue.control_plane.server import Server
 from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import StoreFull
+from fastqueue.link.tls import server_context
 from fastqueue.protocol.announcement import Announcement
 from fastqueue.protocol.messages import PROTOCOL_VERSION
 from fastqueue.store.sqlite.store import SqliteStore
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["ControlPlane"]
 
 logger = logging.getLogger(__name__)
+
+_SOCKET_NAME = "local.sock"
 
 # At a start on a full disk: how often room is looked for, and how often it says so.
 _FULL_RETRY_S = 1.0
@@ -45,6 +50,8 @@ class ControlPlane:
 
     Attributes:
         address: where clients and subworkers connect, once started.
+        local_address: where its own subworkers do.
+        discovery_address: where it announces itself.
     """
 
     def __init__(self, settings: ControlPlaneSettings, limits: CoreLimits | None = None) -> None:
@@ -57,7 +64,7 @@ class ControlPlane:
         )
         self._stack = contextlib.AsyncExitStack()
         self._running: asyncio.Task[None] | None = None
-        self.address = settings.base_address
+        self.address = self.local_address = settings.base_address
         self.discovery_address = settings.discovery_address
 
     async def start(self) -> None:
@@ -84,10 +91,7 @@ class ControlPlane:
             stack.push_async_callback(self._end, engine)
             stack.push_async_callback(callbacks.stop)
             stack.push_async_callback(server.stop)
-            wanted = parse_address(
-                settings.base_address, setting="base_address", allow_port_zero=True
-            )
-            self.address = str(await server.start(wanted))
+            await self._listen(server, stack)
             announcer = Announcer(
                 settings.discovery_address,
                 Announcement(
@@ -102,6 +106,36 @@ class ControlPlane:
             stack.push_async_callback(announcer.stop)
             self._stack = stack.pop_all()
         logger.info("control plane listens at %s", self.address)
+
+    async def _listen(self, server: Server, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        wanted = parse_address(
+            settings.base_address, setting="base_address", allow_port_zero=True, allow_tls=True
+        )
+        tls = None
+        if wanted.scheme == "tls":
+            assert settings.tls_cert is not None
+            assert settings.tls_key is not None
+            tls = server_context(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        self.address = self.local_address = str(await server.start(wanted, tls))
+        if tls is not None:
+            self.local_address = str(await server.start(self._private_socket(stack)))
+
+    def _private_socket(self, stack: contextlib.AsyncExitStack) -> Address:
+        """Return a Unix socket that only this user can reach, and that needs no certificates.
+
+        It is where the data directory is, so that subworkers that outlive a control plane find
+        the next one there; unless that is too long a path for a socket.
+        """
+        directory = Path(self._settings.data_dir).resolve()
+        if (
+            len(os.fsencode(directory / _SOCKET_NAME)) > IPC_PATH_BYTES_MAX
+            or directory.stat().st_mode & 0o077
+        ):
+            temporary = tempfile.TemporaryDirectory(prefix="fastqueue-")  # its mode is 0700
+            stack.callback(temporary.cleanup)
+            directory = Path(temporary.name)
+        return Address(scheme="ipc", path=str(directory / _SOCKET_NAME))
 
     async def _open(self) -> tuple[SqliteStore, Engine]:
         """Open the store and load it, as soon as there is room to note that."""

@@ -8,17 +8,13 @@ with one log line, and nobody else notices.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
-import errno
 import logging
-import os
-import socket
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fastqueue.control_plane.admission import Admission, Admitted
+from fastqueue.control_plane.listener import Listener
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
 from fastqueue.errors import ConfigurationError, ProtocolError
@@ -27,6 +23,7 @@ from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame_bytes_max
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping, Sequence
 
     from fastqueue.config import Address
@@ -40,7 +37,6 @@ logger = logging.getLogger(__name__)
 _HELLO_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 _SESSIONS_MAX = 10_000
-_BACKLOG = 1_024
 
 
 _MAY_NOT_INSPECT = (
@@ -91,7 +87,7 @@ class _Session:
 
 
 class Server:
-    """Accept connections at one address and turn them into sessions of the engine.
+    """Accept connections and turn them into sessions of the engine.
 
     Args:
         engine: where commands go.
@@ -111,8 +107,7 @@ class Server:
         self._engine = engine
         self._control_plane_id = control_plane_id
         self._check_callback = check_callback
-        self._listener: asyncio.Server | None = None
-        self._socket_path: str | None = None
+        self._listeners: list[Listener] = []
         self._by_connection: dict[Connection, _Session] = {}
         self._by_number: dict[int, _Session] = {}
         self._held_back: set[Connection] = set()
@@ -120,42 +115,26 @@ class Server:
 
     # -- listening
 
-    async def start(self, address: Address) -> Address:
-        """Listen; return the address with the port that the system chose, if it was to choose.
+    async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> Address:
+        """Listen at an address, or at one more; return it with the port that is used.
+
+        Args:
+            address: where; with port 0 the system chooses one.
+            tls: what peers must show at a `tls://` address.
 
         Raises:
             ConfigurationError: the address can't be listened at.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            if address.scheme == "ipc":
-                _check_socket_is_dead(address.path)
-                self._listener = await loop.create_unix_server(
-                    self._make_connection, address.path, backlog=_BACKLOG
-                )
-                os.chmod(address.path, 0o600)
-                self._socket_path = address.path
-                return address
-            self._listener = await loop.create_server(
-                self._make_connection,
-                address.host,
-                address.port,
-                backlog=_BACKLOG,
-                reuse_address=True,
-            )
-        except (OSError, socket.gaierror) as error:
-            raise ConfigurationError(
-                f"the control plane can't listen at {address}: {error.strerror or error}; is "
-                "another one running there? choose another with --base-address"
-            ) from error
-        port = self._listener.sockets[0].getsockname()[1]
-        return dataclasses.replace(address, port=port)
+        listener = Listener(self._make_connection, tls)
+        started = await listener.start(address)
+        self._listeners.append(listener)
+        return started
 
     async def stop(self) -> None:
         """Stop listening and end every connection, once what is sent is written."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
         connections = list(self._by_connection)
         for connection in connections:
             connection.close()
@@ -166,10 +145,6 @@ class Server:
                 wait.cancel()
             for connection in list(self._by_connection):
                 connection.abort()
-        if self._socket_path is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._socket_path)
-            self._socket_path = None
 
     def _make_connection(self) -> Connection:
         return Connection(self._on_frames, self._on_closed, self._on_opened, self._on_writable)
@@ -391,19 +366,3 @@ class Server:
 def _refusal(code: str, message: str) -> msg.Refusal:
     """Return a refusal of what may be had later."""
     return msg.Refusal(code=code, message=message, retry=True)
-
-
-def _check_socket_is_dead(path: str) -> None:
-    """Refuse a Unix socket that somebody listens at; asyncio would replace any.
-
-    What a control plane that was killed left behind is replaced.
-
-    Raises:
-        OSError: somebody listens there.
-    """
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -17,6 +17,7 @@ from fastqueue.config import PeerSecurity, parse_address
 from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.link.connection import Connection
 from fastqueue.link.discovery import DiscoveryListener
+from fastqueue.link.tls import HANDSHAKE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, peer_context
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.handshake import Handshake, HandshakeRefused
 
@@ -95,6 +96,8 @@ class Dialer:
         self._link = link
         self._role, self._instance, self._name = role, instance, name
         self._security = security
+        # Files that can't be used are an error now, wherever the control plane will be.
+        self._tls = peer_context(security) if security.wants_tls else None
         self._address = control_plane_address
         self._listener: DiscoveryListener | None = None
         if control_plane_address is None:
@@ -211,7 +214,15 @@ class Dialer:
         if announcement is None:
             return None
         try:
-            address = parse_address(announcement.address, setting="the announced address")
+            address = parse_address(
+                announcement.address, setting="the announced address", allow_tls=True
+            )
+            if self._tls is not None and address.scheme != "tls":
+                raise ConfigurationError(
+                    f"the announced address {announcement.address!r} is not encrypted, although "
+                    "TLS is set up here (tls_ca or tls_cert): start the control plane with a "
+                    "tls:// address"
+                )
         except ConfigurationError as error:
             if announcement.address != self._nonsense:
                 self._nonsense = announcement.address
@@ -232,7 +243,7 @@ class Dialer:
 
     async def _connect(self, address: str) -> tuple[Connection, msg.Welcome | msg.Refusal]:
         loop = asyncio.get_running_loop()
-        parsed = parse_address(address, setting="control_plane_address")
+        parsed = parse_address(address, setting="control_plane_address", allow_tls=True)
         self._greeting = loop.create_future()
         self._handshake = handshake = Handshake(
             role=self._role,
@@ -245,6 +256,16 @@ class Dialer:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 if parsed.scheme == "ipc":
                     await loop.create_unix_connection(lambda: connection, parsed.path)
+                elif parsed.scheme == "tls":
+                    await loop.create_connection(
+                        lambda: connection,
+                        parsed.host,
+                        parsed.port,
+                        ssl=self._tls or peer_context(self._security),
+                        server_hostname=parsed.host,
+                        ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+                        ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+                    )
                 else:
                     await loop.create_connection(lambda: connection, parsed.host, parsed.port)
                 connection.send(handshake.hello)
