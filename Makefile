@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench demo \
-	build clean simulate mutants
+	build clean simulate mutants soak
 
 help: ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -127,6 +127,9 @@ mutants: setup ## Plant faults one at a time; the simulation must catch each.
 
 bench: setup ## Measure the smoke figures.
 	$(BIN) -m benchmarks.bench
+
+soak: setup ## Look for leaks: a million tasks through one control plane and one subworker; TASKS=n.
+	$(BIN) -m benchmarks.soak --tasks $(or $(TASKS),1000000)
 
 demo: setup ## Run real tasks, kill the control plane half-way, and check that nothing is lost.
 	@$(BIN) -m examples.demo
