@@ -11,7 +11,7 @@ NETWORK_FAULTS = ("cut", "reset", "stall", "one way", "half-open", "closed door"
 
 _ROLE_WEIGHTS = (2, 5, 4)
 # From one kill to the next of a site, on average.
-_KILL_EVERY_S = 0.8
+_KILL_EVERY_S = 0.55
 # A crash of the control plane stops all leasing for a second: were there another every second,
 # nothing at all would run. One in a few is killed again all the same, while it recovers.
 _CONTROL_PLANE_REST_S = 4.0

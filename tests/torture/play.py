@@ -132,7 +132,7 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--sites", type=int, default=3, help="how many are tortured side by side")
+    parser.add_argument("--sites", type=int, default=2, help="how many are tortured side by side")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     again = f"make torture KILLS={options.kills} SEED={seed}"
