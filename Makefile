@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench demo \
-	build clean simulate mutants soak
+	build clean simulate mutants soak fuzz
 
 help: ## Show this.
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
@@ -94,8 +94,8 @@ torture: setup ## Kill, stop and cut off real processes under load; KILLS=1000 f
 	$(PYTEST) tests/torture
 	$(BIN) -m tests.torture.play --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 
-integration: setup ## Test client, control plane and subworkers together, on one event loop.
-	$(PYTEST) tests/integration
+integration: setup ## Test client, control plane and subworkers together, on one event loop; feed them garbage.
+	$(PYTEST) tests/integration tests/fuzz
 
 acceptance: setup ## Test what users were promised, over real processes.
 	$(PYTEST) tests/acceptance
@@ -127,6 +127,15 @@ mutants: setup ## Plant faults one at a time; the simulation must catch each.
 
 bench: setup ## Measure the smoke figures.
 	$(BIN) -m benchmarks.bench
+
+SECONDS ?= 60
+TARGET ?=
+
+# atheris has wheels for some versions of Python only, so that it isn't among the tools for all.
+fuzz: setup ## Feed garbage guided by coverage, for SECONDS in all; TARGET=frames alone.
+	@$(BIN) -c 'import atheris' 2>/dev/null || $(BIN) -m uv pip install --quiet --python $(BIN) --group fuzz || \
+	    $(BIN) -m pip install --quiet --group fuzz
+	$(BIN) -m tests.fuzz.guided --seconds $(SECONDS) $(TARGET)
 
 soak: setup ## Look for leaks: a million tasks through one control plane and one subworker; TASKS=n.
 	$(BIN) -m benchmarks.soak --tasks $(or $(TASKS),1000000)

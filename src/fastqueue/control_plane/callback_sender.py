@@ -108,7 +108,9 @@ def validate_callback_address(address: str, allowed_networks: Iterable[IpNetwork
 
 def _validate_ipc_path(address: str) -> None:
     path = address.removeprefix("ipc://")
-    if not path.startswith("/") or "\0" in path:
+    if not path.isprintable():
+        raise ConfigurationError(f"callback address {address!r}: it has an unprintable character")
+    if not path.startswith("/"):
         raise ConfigurationError(
             f"callback address {address!r}: use an absolute path, ipc:///path; a relative one "
             "would mean another file to the control plane than to you"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import apsw
 
@@ -11,9 +12,34 @@ from fastqueue.core.records import Callback
 from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["store_error", "stored_task"]
+__all__ = ["reads", "store_error", "stored_task"]
+
+_Parameters = ParamSpec("_Parameters")
+_Read = TypeVar("_Read")
+
+# What a row raises that no control plane wrote: text that isn't UTF-8, a status that is none, a
+# number where there should be text.
+_WRONG_ROW = (ValueError, TypeError, LookupError, OverflowError)
+
+
+def reads(method: Callable[_Parameters, _Read]) -> Callable[_Parameters, _Read]:
+    """Have a method that reads rows raise nothing but a StoreError."""
+
+    @functools.wraps(method)
+    def read(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Read:
+        try:
+            return method(*args, **kwargs)
+        except apsw.Error as error:
+            raise store_error("read", error) from error
+        except _WRONG_ROW as error:
+            raise StoreCorrupt(
+                f"the store has a row in it that fastqueue can't have written, found as it was "
+                f"read: {error}; restore it from a backup"
+            ) from error
+
+    return read
 
 
 def stored_task(row: Sequence[Any]) -> StoredTask:

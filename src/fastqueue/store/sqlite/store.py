@@ -18,11 +18,12 @@ from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
+from fastqueue.errors import StoreError, StoreFull
 from fastqueue.store.base import NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
 from fastqueue.store.sqlite.files import DirectoryLock, no_room, open_database
-from fastqueue.store.sqlite.rows import store_error, stored_task
+from fastqueue.store.sqlite.rows import reads, store_error, stored_task
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastqueue.core.commands import StoredTask
-    from fastqueue.errors import StoreError
 
 __all__ = ["SqliteStore"]
 
@@ -72,9 +72,9 @@ class SqliteStore:
         self._in_transaction = False
         try:
             self.control_plane_id = self._get_or_make_id()
-        except apsw.Error as error:
+        except StoreError as error:
             self.close()
-            raise self._load_error(error) from error
+            raise no_room(directory) if isinstance(error, StoreFull) else error from None
         self._generation = 0
         self._writers: dict[type, Callable[[Any], None]] = {
             ch.LaneAdded: self._add_lane,
@@ -165,30 +165,32 @@ class SqliteStore:
 
     # -- start-up
 
+    @reads
     def load(self, wall_now: float) -> Snapshot:
-        """Begin a boot epoch, durably, and return what the core starts from."""
-        try:
-            return self._load(wall_now)
-        except apsw.Error as error:
-            raise self._load_error(error) from error
+        """Begin a boot epoch, durably, and return what the core starts from.
 
-    def _load_error(self, error: apsw.Error) -> StoreError:
-        if isinstance(error, apsw.FullError):
-            return no_room(self._directory)
-        return store_error("read", error)
-
-    def _load(self, wall_now: float) -> Snapshot:
-        epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
-        crashed = epoch > 1 and not self._scalar(sql.GET_META, ("stopped",))
+        Raises:
+            StoreError: it can't be read, or there is no room; no epoch is begun.
+        """
         # Fsynced whatever the durability: an epoch that came twice would void no older lease.
         synchronous = self._connection.pragma("synchronous")
         self._connection.pragma("synchronous", "full")
-        with self._connection:
-            self._execute(sql.SET_META, ("epoch", epoch))
-            self._execute(sql.SET_META, ("stopped", 0))
-            self._execute(sql.REMOVE_IDLE_LANES)
-            self._execute(sql.REMOVE_ORPHANED_LEASES)
-        self._connection.pragma("synchronous", synchronous)
+        try:
+            with self._connection:
+                snapshot = self._begin_epoch(wall_now)
+        except apsw.FullError as error:
+            raise no_room(self._directory) from error
+        finally:
+            self._connection.pragma("synchronous", synchronous)
+        return snapshot
+
+    def _begin_epoch(self, wall_now: float) -> Snapshot:
+        epoch: int = 1 + (self._scalar(sql.GET_META, ("epoch",)) or 0)
+        crashed = epoch > 1 and not self._scalar(sql.GET_META, ("stopped",))
+        self._execute(sql.SET_META, ("epoch", epoch))
+        self._execute(sql.SET_META, ("stopped", 0))
+        self._execute(sql.REMOVE_IDLE_LANES)
+        self._execute(sql.REMOVE_ORPHANED_LEASES)
         self._generation = self._scalar(sql.GET_META, ("tombstone_generation",)) or 0
         young, old = self._generation, 1 - self._generation
         lanes = list(self._execute(sql.LANES))
@@ -201,6 +203,8 @@ class SqliteStore:
             LeasedRow(row[0] >> SEQUENCE_BITS, stored_task(row))
             for row in self._execute(sql.LEASED)
         ]
+        if strays := {row.lane_id for row in leased} - {lane_id for lane_id, *_ in lanes}:
+            raise LookupError(f"there is no lane {min(strays)}, but a task in it")
         self._leased = {row.task.key for row in leased}
         results = []
         accesses = 0
@@ -224,6 +228,7 @@ class SqliteStore:
             crashed=crashed,
         )
 
+    @reads
     def _get_or_make_id(self) -> str:
         found = self._scalar(sql.GET_META, ("control_plane_id",))
         if found is None:
@@ -238,10 +243,12 @@ class SqliteStore:
 
     # -- reading
 
+    @reads
     def find_known(self, task_ids: Iterable[str]) -> frozenset[str]:
         """Return those ids that the store knows in any state, tombstones included."""
         return frozenset(i for i in task_ids if self._scalar(sql.IS_KNOWN, (i,)))
 
+    @reads
     def find_live(self, task_ids: Iterable[str]) -> dict[str, StoredTask]:
         """Return those tasks that are live."""
         return {
@@ -250,10 +257,12 @@ class SqliteStore:
             for row in self._execute(sql.FIND_LIVE, (task_id,))
         }
 
+    @reads
     def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
         """Return those ids whose result was recorded once and is evicted."""
         return frozenset(i for i in task_ids if self._scalar(sql.IS_EVICTED, (i,)))
 
+    @reads
     def find_results(self, task_ids: Iterable[str]) -> dict[str, Result]:
         """Return those results that are recorded."""
         return {
@@ -262,6 +271,7 @@ class SqliteStore:
             for row in self._execute(sql.READ_RESULT, (task_id,))
         }
 
+    @reads
     def find_statuses(self, task_ids: Iterable[str]) -> dict[str, TaskStatus]:
         """Return the statuses of those results that are recorded."""
         return {
@@ -270,10 +280,12 @@ class SqliteStore:
             for found, status in self._execute(sql.READ_STATUS, (task_id,))
         }
 
+    @reads
     def greatest_id(self) -> str:
         """Return an id that no known id is greater than; empty if none is known."""
         return str(self._scalar(sql.GREATEST_ID))
 
+    @reads
     def read_window(self, lane_id: int, after_key: int, limit: int) -> list[WindowRow]:
         """Return the next tasks of a lane in the order of their keys."""
         base = lane_id << SEQUENCE_BITS
@@ -284,12 +296,14 @@ class SqliteStore:
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
+    @reads
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
         """Return the payloads of live tasks by key."""
         return {
             key: payload for key in keys for (payload,) in self._execute(sql.READ_PAYLOAD, (key,))
         }
 
+    @reads
     def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
         """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
         found: list[NumberedCallback] = []
