@@ -513,3 +513,71 @@ def test_making_the_settings_of_a_client_loads_no_slow_module():
     )
     assert found.stderr == ""
     assert found.returncode == 0
+
+
+class TestTokens:
+    TOKEN = "a-token-that-nobody-guesses"
+
+    def test_one_is_taken_from_the_caller_the_environment_and_the_file(self, monkeypatch):
+        write("fastqueue.toml", f"token = '{self.TOKEN}-3'")
+        assert ClientSettings.resolve().token == f"{self.TOKEN}-3"
+        monkeypatch.setenv("FASTQUEUE_TOKEN", f" {self.TOKEN}-2\n")
+        assert ClientSettings.resolve().token == f"{self.TOKEN}-2"
+        assert ClientSettings.resolve(token=self.TOKEN).token == self.TOKEN
+
+    def test_a_file_that_is_named_wins_over_a_token_from_further_away(self, monkeypatch, tmp_path):
+        path = tmp_path / "token"
+        path.write_text(f"{self.TOKEN}-in-a-file\n")
+        path.chmod(0o600)
+        monkeypatch.setenv("FASTQUEUE_TOKEN", self.TOKEN)
+        settings = SubworkerSettings.resolve(token_file=str(path))
+        assert settings.token == f"{self.TOKEN}-in-a-file"
+        monkeypatch.setenv("FASTQUEUE_TOKEN_WORKER_FILE", str(path))
+        settings = ControlPlaneSettings.resolve()
+        assert settings.tokens == {"token": self.TOKEN, "token_worker": f"{self.TOKEN}-in-a-file"}
+        assert settings.local_token == f"{self.TOKEN}-in-a-file"
+
+    def test_a_token_and_a_file_from_one_place_are_an_error(self):
+        with pytest.raises(ConfigurationError, match="token and token_file are both given"):
+            ClientSettings.resolve(token=self.TOKEN, token_file="x")
+
+    @pytest.mark.parametrize("content", [b"", b"short", b"two\nlines of a token", b"\xff" * 32])
+    def test_a_file_without_a_token_is_an_error_that_does_not_show_it(self, tmp_path, content):
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        path.chmod(0o600)
+        with pytest.raises(ConfigurationError, match="token_file") as caught:
+            ClientSettings.resolve(token_file=path)
+        assert not content or content.decode(errors="replace") not in str(caught.value)
+
+    @pytest.mark.parametrize("value", ["", "fifteen-letters", "x" * 1_025, "a\nb" * 10, 7])
+    def test_what_keeps_nobody_out_is_an_error_that_says_how_to_make_one(self, value):
+        with pytest.raises(ConfigurationError, match="token_urlsafe") as caught:
+            ClientSettings.resolve(token=value)
+        assert value in ("", 7) or str(value) not in str(caught.value)
+
+    def test_none_is_shown(self):
+        tokens = {
+            name: f"{self.TOKEN}-{name}"
+            for name in ("token", "token_submit", "token_worker", "token_admin")
+        }
+        client = ClientSettings(token=self.TOKEN)
+        for shown in (ControlPlaneSettings(**tokens), client, client.security):
+            assert self.TOKEN not in repr(shown)
+            assert self.TOKEN not in str(shown)
+
+    def test_two_roles_may_not_share_one(self):
+        with pytest.raises(ConfigurationError, match="secret of its own") as caught:
+            ControlPlaneSettings(token_submit=self.TOKEN, token_worker=self.TOKEN)
+        assert self.TOKEN not in str(caught.value)
+
+
+class TestTlsAddresses:
+    def test_the_control_planes_may_be_one_and_no_other(self):
+        address = parse_address("tls://queue.example.org:5555", setting="here", allow_tls=True)
+        assert (address.scheme, address.host, address.port) == ("tls", "queue.example.org", 5555)
+        assert str(address) == "tls://queue.example.org:5555"
+        assert not address.is_loopback
+        assert ClientSettings.resolve(control_plane_address="tls://[::1]:1")
+        with pytest.raises(ConfigurationError, match="only for the control plane's own"):
+            ClientSettings.resolve(discovery_address="tls://127.0.0.1:5550")

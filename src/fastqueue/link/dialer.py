@@ -113,6 +113,7 @@ class Dialer:
         self._nonsense = ""
         self._last_error = ""
         self._handshake: Handshake | None = None
+        self._greeted: Connection | None = None
         self._greeting: asyncio.Future[msg.Welcome | msg.Refusal] | None = None
 
     @property
@@ -252,6 +253,7 @@ class Dialer:
             token=self._security.token,
         )
         connection = Connection(self._on_frames, self._on_closed, on_writable=self._on_writable)
+        self._greeted = connection
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 if parsed.scheme == "ipc":
@@ -301,8 +303,14 @@ class Dialer:
 
     # -- what the connection calls
 
+    def _is_greeting(self, connection: Connection) -> bool:
+        # One that was given up may end, or say something, while the next one is greeted.
+        greeting = self._greeting
+        return greeting is not None and not greeting.done() and connection is self._greeted
+
     def _on_frames(self, connection: Connection, bodies: list[bytes]) -> None:
-        if self._greeting is not None and not self._greeting.done():
+        if self._is_greeting(connection):
+            assert self._greeting is not None
             assert self._handshake is not None
             answer = self._handshake.on_greeting(bodies[0])
             if isinstance(answer, bytes):
@@ -318,7 +326,8 @@ class Dialer:
             self._link.on_writable()
 
     def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
-        if self._greeting is not None and not self._greeting.done():
+        if self._is_greeting(connection):
+            assert self._greeting is not None
             self._greeting.set_exception(reason or ConnectionResetError("it hung up"))
         if connection is self._connection:
             self._connection = None
