@@ -182,9 +182,12 @@ async def test_a_peer_that_says_nothing_is_hung_up_on(cluster, monkeypatch) -> N
 
 
 async def test_more_connections_than_allowed_are_turned_away(cluster, monkeypatch) -> None:
-    monkeypatch.setattr("fastqueue.control_plane.server._SESSIONS_MAX", 2)
+    monkeypatch.setattr("fastqueue.control_plane.app.sessions_max", lambda: 2)
     await cluster.start()
     held = [await _open(cluster.address) for _ in range(2)]
+    for reader, writer in held:
+        writer.write(_hello())
+        assert isinstance(msg.decode_greeting(await _read_frame(reader)), msg.Welcome)
     reader, writer = await _open(cluster.address)
     refusal = msg.decode_greeting(await _read_frame(reader))
     assert isinstance(refusal, msg.Refusal)
@@ -192,6 +195,20 @@ async def test_more_connections_than_allowed_are_turned_away(cluster, monkeypatc
     for _, each in [*held, (reader, writer)]:
         each.close()
     assert await _is_hung_up(reader)
+
+
+async def test_connections_that_say_nothing_make_way_for_one_that_does(
+    cluster, monkeypatch
+) -> None:
+    monkeypatch.setattr("fastqueue.control_plane.app.sessions_max", lambda: 2)
+    await cluster.start()
+    silent = [await _open(cluster.address) for _ in range(2)]
+    reader, writer = await _open(cluster.address)
+    writer.write(_hello())
+    assert isinstance(msg.decode_greeting(await _read_frame(reader)), msg.Welcome)
+    assert await _is_hung_up(silent[0][0])
+    for _, each in [*silent, (reader, writer)]:
+        each.close()
 
 
 async def test_a_client_that_never_reads_hurts_nobody_and_costs_little(cluster) -> None:

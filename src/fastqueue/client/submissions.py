@@ -68,6 +68,7 @@ class _Batch:
     __slots__ = (
         "deadline",
         "expires_at",
+        "refused",
         "retries_left",
         "size_bytes",
         "tasks",
@@ -77,6 +78,8 @@ class _Batch:
 
     def __init__(self, retries_left: int, expires_at: float) -> None:
         self.expires_at = expires_at
+        # Why the control plane last refused it, if it did.
+        self.refused: FastQueueError | None = None
         self.tasks: list[NewTask] = []
         self.waiters: list[Waiter] = []
         self.size_bytes = 0
@@ -238,6 +241,7 @@ class Submissions:
         refused = {r.task_id: r for r in message.refused} if message.refused else None
         note_queued = self._results.note_queued
         again: list[tuple[NewTask, Waiter]] = []
+        why: Refused | None = None
         retry_after_s = 0.0
         for task, waiter in zip(batch.tasks, batch.waiters, strict=True):
             refusal = refused.get(task.task_id) if refused else None
@@ -247,13 +251,13 @@ class Submissions:
                     waiter.set_result(None)
             elif self._may_retry(batch, refusal):
                 again.append((task, waiter))
-                retry_after_s = max(retry_after_s, refusal.retry_after_s)
+                retry_after_s, why = max(retry_after_s, refusal.retry_after_s), refusal
             else:
                 self._results.forget(task.task_id)
                 if not waiter.done():
                     waiter.set_exception(_refusal_error(refusal))
-        if again:
-            self._retry_later(again, batch, retry_after_s)
+        if why is not None:
+            self._retry_later(again, batch, retry_after_s, why)
         self._pump()
 
     # -- inside
@@ -318,12 +322,15 @@ class Submissions:
         tasks: Sequence[tuple[NewTask, Waiter]],
         of: _Batch,
         retry_after_s: float,
+        why: Refused,
     ) -> None:
         batch = _Batch(of.retries_left - 1, of.expires_at)
         batch.tries = of.tries
+        batch.refused = _refusal_error(why)
         for task, waiter in tasks:
             batch.add(task, waiter)
-        wait_s = max(retry_after_s, backoff_s(of.tries, _RETRY_FIRST_S, _RETRY_MAX_S))
+        # Never sooner than it was told, and not in step with everybody else who was told so.
+        wait_s = retry_after_s + backoff_s(of.tries, _RETRY_FIRST_S, _RETRY_MAX_S)
 
         def resend() -> None:
             del self._retrying[timer]
@@ -335,7 +342,7 @@ class Submissions:
         self._retrying[timer] = batch
 
     def _on_deadline(self, batch: _Batch) -> None:
-        error = self._unavailable("the submission wasn't acknowledged")
+        error = batch.refused or self._unavailable("the submission wasn't acknowledged")
         if batch in self._waiting:
             self._waiting.remove(batch)
             self._waiting_tasks -= len(batch.tasks)

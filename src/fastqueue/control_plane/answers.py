@@ -1,8 +1,9 @@
-"""Own what sessions are owed from the store: results to push, queries to answer.
+"""Own what sessions are owed from the store: results to push, queries to answer, leases to send.
 
-Results may be large and a peer may be slow, so nothing is read before the peer can take it: what
-is owed waits here as ids, and is served a chunk at a time, as fast as each peer reads. The engine
-calls `serve` between its commit and its next transaction, when the store may be read.
+Results and payloads may be large and a peer may be slow, so nothing is read before the peer can
+take it: what is owed waits here as ids, and is served a chunk at a time, as fast as each peer
+reads. The engine calls `serve` between its commit and its next transaction, when the store may be
+read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fastqueue.control_plane.engine import Peers
+    from fastqueue.control_plane.payload_cache import PayloadCache
     from fastqueue.core.core import Core
+    from fastqueue.core.records import Lease
     from fastqueue.store.base import Store
 
 __all__ = ["CHUNK_BYTES_GOAL", "StoredAnswers"]
@@ -99,13 +102,37 @@ class _Answer:
         return None
 
 
+class _Leases:
+    """Owe leases to a subworker that is behind; those that have ended meanwhile aren't sent."""
+
+    def __init__(self, core: Core, payloads: PayloadCache) -> None:
+        self._core = core
+        self._payloads = payloads
+        self.leases: deque[tuple[Lease, int]] = deque()
+
+    def take(self, store: Store) -> tuple[list[bytes], bool]:
+        """Return the next frames, and whether that was all."""
+        sent: list[Lease] = []
+        size = 0
+        while self.leases and size < CHUNK_BYTES_GOAL and len(sent) < _CHUNK_RESULTS_MAX:
+            lease, key = self.leases.popleft()
+            task = self._core.state.tasks.get(lease.task_id)
+            if task is not None and task.token == lease.token:
+                payload = self._payloads.take(key)
+                lease.payload = store.read_payloads((key,))[key] if payload is None else payload
+                sent.append(lease)
+                size += len(lease.payload)
+        return [encode(msg.Leases(sent))] if sent else [], not self.leases
+
+
 class StoredAnswers:
     """Hold what each session is owed, in order."""
 
-    def __init__(self, store: Store, core: Core) -> None:
+    def __init__(self, store: Store, core: Core, payloads: PayloadCache) -> None:
         self._store = store
         self._core = core
-        self._owed: dict[int, deque[_Pushes | _Answer]] = {}
+        self._payloads = payloads
+        self._owed: dict[int, deque[_Pushes | _Answer | _Leases]] = {}
 
     def owes(self, session: int) -> bool:
         """Say whether a session is owed anything."""
@@ -126,6 +153,15 @@ class StoredAnswers:
         """Owe the answer to a query; `live` are the results the core has given already."""
         answer = _Answer(self._core, request, task_ids, live)
         self._owed.setdefault(session, deque()).append(answer)
+
+    def lease(self, session: int, leases: Iterable[Lease], keys: Iterable[int]) -> None:
+        """Owe leases, by the keys of their tasks."""
+        owed = self._owed.setdefault(session, deque())
+        last = owed[-1] if owed else None
+        if not isinstance(last, _Leases):
+            last = _Leases(self._core, self._payloads)
+            owed.append(last)
+        last.leases.extend(zip(leases, keys, strict=True))
 
     def serve(self, peers: Peers) -> bool:
         """Send each session that can take it the next chunk; say whether one can take more."""

@@ -16,6 +16,7 @@ from fastqueue.control_plane.callback_sender import CallbackSender, validate_cal
 from fastqueue.control_plane.callbacks import CallbackService
 from fastqueue.control_plane.discovery import Announcer
 from fastqueue.control_plane.engine import Engine
+from fastqueue.control_plane.open_files import sessions_max
 from fastqueue.control_plane.server import Server
 from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import StoreFull
@@ -85,7 +86,9 @@ class ControlPlane:
             def check_callback(address: str) -> None:
                 validate_callback_address(address, settings.callback_allow)
 
-            server = Server(engine, store.control_plane_id, check_callback, settings.tokens)
+            server = Server(
+                engine, store.control_plane_id, check_callback, settings.tokens, sessions_max()
+            )
             peers = _Peers(server, callbacks)
             self._running = asyncio.create_task(engine.run(peers), name="engine")
             stack.push_async_callback(self._end, engine)

@@ -124,7 +124,7 @@ class Engine:
         self._book = LeaseBook(_LAZY_DELAY_S)
         self.payloads.clear()
         self._greatest_id = self.store.greatest_id()
-        self.answers = StoredAnswers(self.store, self.core)
+        self.answers = StoredAnswers(self.store, self.core, self.payloads)
         self._look_at_disk(self._clock(), at_once=True)
 
     # -- what the server and the callback service call

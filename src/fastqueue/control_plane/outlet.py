@@ -34,7 +34,8 @@ _FRAME_ITEMS_MAX = 1_000
 _SHOWN_MAX = 5
 _CALLBACKS_AT_ONCE = 500
 _CALLBACK_BYTES_GOAL = 1024**2
-# What one report's results may be to be pushed out of memory; more is read back as it is taken.
+# What one turn may push to one session out of memory; more is read back as it is taken. The same
+# for the payloads of leases.
 _PUSH_BYTES_MAX = 4 * 1024**2
 
 
@@ -42,6 +43,7 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
     """Carry out the effects of one turn, whose changes are durable."""
     outgoing: dict[int, list[bytes]] = {}
     pushes: dict[int, list[Result]] = {}
+    pushed_bytes: dict[int, int] = {}
 
     def send(session: int, message: object) -> None:
         outgoing.setdefault(session, []).append(encode(message))
@@ -51,10 +53,10 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
             case fx.AcknowledgeSubmit():
                 send(effect.session, msg.Submitted(effect.request, list(effect.refused)))
             case fx.SendLeases():
-                bodies = outgoing.setdefault(effect.session, [])
-                bodies += _lease_frames(engine, effect)
+                frames = _lease_frames(engine, peers, effect)
+                outgoing.setdefault(effect.session, []).extend(frames)
             case fx.PushResults():
-                _push(engine, peers, effect, pushes)
+                _push(engine, peers, effect, pushes, pushed_bytes)
             case fx.AcknowledgeReport():
                 send(effect.session, msg.Reported(effect.sequence))
             case fx.PushStored():
@@ -105,35 +107,39 @@ def _log_lost_worker(effect: fx.TellWorkerLost) -> None:
 
 
 def _push(
-    engine: Engine, peers: Peers, effect: fx.PushResults, pushes: dict[int, list[Result]]
+    engine: Engine,
+    peers: Peers,
+    effect: fx.PushResults,
+    pushes: dict[int, list[Result]],
+    pushed_bytes: dict[int, int],
 ) -> None:
     """Push results out of memory to a session that keeps up; owe them to any other."""
     session = effect.session
-    if (
-        peers.is_writable(session)
-        and not engine.answers.owes(session)
-        and sum(map(_result_size, effect.results)) <= _PUSH_BYTES_MAX
-    ):
+    size = pushed_bytes.get(session, 0) + sum(map(_result_size, effect.results))
+    if size <= _PUSH_BYTES_MAX and peers.is_writable(session) and not engine.answers.owes(session):
+        pushed_bytes[session] = size
         pushes.setdefault(session, []).extend(effect.results)
     else:
         engine.answers.push(session, [result.task_id for result in effect.results])
 
 
-def _lease_frames(engine: Engine, effect: fx.SendLeases) -> list[bytes]:
+def _lease_frames(engine: Engine, peers: Peers, effect: fx.SendLeases) -> list[bytes]:
+    """Return frames for a subworker that keeps up; owe it what is more than it can take now."""
     take = engine.payloads.take
-    missing: list[int] = []
-    for lease, key in zip(effect.leases, effect.keys, strict=True):
-        payload = take(key)
-        if payload is None:
-            missing.append(key)
-        else:
-            lease.payload = payload
-    if missing:
-        read = engine.store.read_payloads(missing)
+    size = position = 0
+    if peers.is_writable(effect.session) and not engine.answers.owes(effect.session):
         for lease, key in zip(effect.leases, effect.keys, strict=True):
-            if key in read:
-                lease.payload = read[key]
-    return [encode(msg.Leases(chunk)) for chunk in _chunks(effect.leases, _lease_size)]
+            if size > _PUSH_BYTES_MAX:
+                break
+            payload = take(key)
+            if payload is None:
+                payload = engine.store.read_payloads((key,))[key]
+            lease.payload = payload
+            size += len(payload)
+            position += 1
+    if position < len(effect.leases):
+        engine.answers.lease(effect.session, effect.leases[position:], effect.keys[position:])
+    return [encode(msg.Leases(chunk)) for chunk in _chunks(effect.leases[:position], _lease_size)]
 
 
 def _chunks(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> Iterable[list[_Item]]:

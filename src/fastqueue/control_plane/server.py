@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastqueue.control_plane.admission import Admission, Admitted
+from fastqueue.control_plane.drop_log import DropLog
+from fastqueue.control_plane.large_frames import LargeFrames
 from fastqueue.control_plane.listener import Listener
+from fastqueue.control_plane.open_files import SESSIONS_MAX
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
 from fastqueue.errors import ConfigurationError, ProtocolError
@@ -36,7 +39,6 @@ logger = logging.getLogger(__name__)
 # All of the handshake must be over by then.
 _HELLO_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
-_SESSIONS_MAX = 10_000
 
 
 _MAY_NOT_INSPECT = (
@@ -94,6 +96,7 @@ class Server:
         control_plane_id: told to everyone who connects.
         check_callback: raises ConfigurationError for a callback address that may not be dialled.
         tokens: what peers must prove to have one of, by the name of the setting.
+        sessions_max: how many connections may be open at one time.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Server:
         control_plane_id: str,
         check_callback: Callable[[str], None],
         tokens: Mapping[str, str],
+        sessions_max: int = SESSIONS_MAX,
     ) -> None:
         self._tokens = tokens
         self._engine = engine
@@ -111,6 +115,11 @@ class Server:
         self._by_connection: dict[Connection, _Session] = {}
         self._by_number: dict[int, _Session] = {}
         self._held_back: set[Connection] = set()
+        # Those that aren't admitted yet, the oldest first.
+        self._strangers: dict[Connection, None] = {}
+        self._sessions_max = sessions_max
+        self._drops = DropLog(logger)
+        self._large = LargeFrames(self._is_held_back, self._read)
         self._last_number = 0
 
     # -- listening
@@ -135,6 +144,8 @@ class Server:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.close()
+        self._large.stop()
+        self._drops.flush()
         connections = list(self._by_connection)
         for connection in connections:
             connection.close()
@@ -147,7 +158,9 @@ class Server:
                 connection.abort()
 
     def _make_connection(self) -> Connection:
-        return Connection(self._on_frames, self._on_closed, self._on_opened, self._on_writable)
+        return Connection(
+            self._on_frames, self._on_closed, self._on_opened, self._on_writable, self._large.note
+        )
 
     # -- what the engine calls
 
@@ -187,27 +200,42 @@ class Server:
         found = self._by_number.get(session)
         if found is not None and found.is_behind:
             found.is_behind = False
-            if found.connection not in self._held_back:
-                found.connection.resume_reading()
+            self._read(found.connection)
 
     def resume(self) -> None:
         """Read again from the peers that were held back because the engine was behind."""
         held_back, self._held_back = self._held_back, set()
         for connection in held_back:
-            if not self._by_connection[connection].is_behind:
-                connection.resume_reading()
+            self._read(connection)
+
+    def _is_held_back(self, connection: Connection) -> bool:
+        return connection in self._held_back or self._by_connection[connection].is_behind
+
+    def _read(self, connection: Connection) -> None:
+        """Read again from a connection, unless there is another reason not to."""
+        if not self._is_held_back(connection) and not self._large.waits(connection):
+            connection.resume_reading()
 
     # -- what connections call
 
     def _on_opened(self, connection: Connection) -> None:
         session = self._by_connection[connection] = _Session(connection, self._tokens)
-        if len(self._by_connection) > _SESSIONS_MAX:
-            message = f"{_SESSIONS_MAX:,} connections are open already"
+        if len(self._by_connection) > self._sessions_max and not self._make_way():
+            message = f"{self._sessions_max:,} connections are open already"
             self._refuse(session, _refusal("too_many", message))
             return
+        self._strangers[connection] = None
         session.hello_timer = asyncio.get_running_loop().call_later(
             _HELLO_TIMEOUT_S, self._on_hello_timeout, session
         )
+
+    def _make_way(self) -> bool:
+        """End the oldest connection that isn't admitted: those that say nothing keep nobody out."""
+        for connection in self._strangers:
+            del self._strangers[connection]
+            connection.abort(ProtocolError("it said no hello, and others want to connect"))
+            return True
+        return False
 
     def _on_hello_timeout(self, session: _Session) -> None:
         what = "hello" if session.hello is None else "proof of a token"
@@ -232,10 +260,12 @@ class Server:
     def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
         session = self._by_connection.pop(connection)
         self._held_back.discard(connection)
+        self._strangers.pop(connection, None)
+        self._large.forget(connection)
         if session.hello_timer is not None:
             session.hello_timer.cancel()
         if isinstance(reason, ProtocolError):
-            logger.warning("dropped %s: %s", session.who, reason)
+            self._drops.note(session.who, reason)
         elif session.admission.is_challenged:
             logger.warning("%s went away when it was asked for a token", session.who)
         if session.number:
@@ -252,6 +282,7 @@ class Server:
             return
         if session.hello_timer is not None:
             session.hello_timer.cancel()
+        self._strangers.pop(session.connection, None)
         if isinstance(answer, msg.Refusal):
             self._refuse(session, answer)
         elif self._engine.is_full:

@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
         on_closed: called once when the connection has ended, with the reason.
         on_opened: called once the stream is open.
         on_writable: called when the peer has caught up after it hadn't.
+        on_partial: called when something arrived and a frame is, or was until now, incomplete.
     """
 
     def __init__(
@@ -49,11 +50,14 @@ class Connection(asyncio.Protocol):
         on_closed: Callable[[Connection, Exception | None], None],
         on_opened: Callable[[Connection], None] | None = None,
         on_writable: Callable[[Connection], None] | None = None,
+        on_partial: Callable[[Connection], None] | None = None,
     ) -> None:
         self._on_frames = on_frames
         self._on_closed = on_closed
         self._on_opened = on_opened
         self._on_writable = on_writable
+        self._on_partial = on_partial
+        self._was_partial = False
         # Until the hellos are exchanged a stranger can make us hold no more than this.
         self.decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
@@ -134,6 +138,11 @@ class Connection(asyncio.Protocol):
             bodies = self.decoder.feed(data)
             if bodies:
                 self._on_frames(self, bodies)
+            if self._on_partial is not None:
+                is_partial = self.decoder.pending_bytes > 0
+                if is_partial or self._was_partial:
+                    self._was_partial = is_partial
+                    self._on_partial(self)
         except ProtocolError as error:
             self.abort(error)
 

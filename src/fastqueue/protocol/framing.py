@@ -39,6 +39,16 @@ class FrameDecoder:
         self.frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
 
+    @property
+    def pending_bytes(self) -> int:
+        """Return how much of an incomplete frame is there."""
+        return len(self._buffer)
+
+    @property
+    def announced_bytes(self) -> int:
+        """Return how long the incomplete frame will be; 0 if there is none."""
+        return self._needed(self._buffer, 0) if self._buffer else 0
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes of the stream; return the bodies that are complete.
 
