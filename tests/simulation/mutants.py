@@ -342,9 +342,16 @@ _QUEUEING = (
     Mutant(
         "payloads that aren't cached are forgotten",
         _OUTLET,
-        "                lease.payload = read[key]\n",
-        "                pass\n",
+        "                payload = engine.store.read_payloads((key,))[key]\n",
+        '                payload = b""\n',
         "a task would run without its arguments",
+    ),
+    Mutant(
+        "leases owed to a slow subworker are dropped",
+        _OUTLET,
+        "    if position < len(effect.leases):\n",
+        "    if False:\n",
+        "the core would believe that it runs them, for ever",
     ),
     Mutant(
         "a cancelled task is still leased",
