@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
-    *("frames", "messages", "announcement", "address", "settings_file", "values"),
+    *("frames", "messages", "handshake", "announcement", "address", "settings_file", "values"),
     *("command_line", "control_plane"),
 )
 _INPUT_BYTES_MAX = 512
@@ -62,10 +62,10 @@ def fuzz(name, seconds):
 
 
 def _write_examples(folder):
-    from tests.fuzz.service import hello, valid_messages
+    from tests.fuzz.service import answers, hello, valid_messages
 
     folder.mkdir()
-    examples = [*valid_messages(1), hello("client"), b'{"a": 1}', b"tcp://[::1]:5550"]
+    examples = [*valid_messages(1), *answers(), hello("client"), b'{"a": 1}', b"tcp://[::1]:5550"]
     examples += [b"submit\0--task-name\0add\0--args\x001", b"[client]\ntimeout = 1\n"]
     for n, example in enumerate(examples):
         (folder / str(n)).write_bytes(example)

@@ -59,6 +59,18 @@ def valid_messages(serial):
     return [msg.encode(message) for message in messages]
 
 
+def answers():
+    """Return what a control plane may answer to a hello, as bodies."""
+    limits = {"protocol": 1, "epoch": 1, "frame_bytes_max": 1, "payload_bytes_max": 1}
+    proven = msg.Welcome(control_plane_id="c", proof=bytes(32), **limits)
+    messages = [
+        proven,
+        msg.Refusal(code="full", message="no", retry=True),
+        msg.Challenge(nonce=bytes(msg.NONCE_BYTES)),
+    ]
+    return [msg.encode(message) for message in messages]
+
+
 def conversation_of(data, serial):
     """Return the frames of one peer that `data` describes: valid ones, cut up and put together."""
     chance = random.Random(data)

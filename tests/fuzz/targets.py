@@ -28,12 +28,14 @@ from fastqueue.errors import ConfigurationError, ProtocolError, SerializationErr
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.announcement import ANNOUNCEMENT_BYTES_MAX, Announcement
 from fastqueue.protocol.framing import FrameDecoder, frame
+from fastqueue.protocol.handshake import Handshake
 from fastqueue.tasks.serializer import SerializationFormat, TaskSerializer
 
 EXIT_CODES = frozenset({0, 1, 2, 3, 74, 130})
 _FRAME_BYTES_MAX = 4_096
 _DECODERS = (
     msg.decode_hello,
+    msg.decode_proof,
     msg.decode_greeting,
     msg.decode_to_control_plane,
     msg.decode_to_client,
@@ -74,6 +76,16 @@ def fuzz_messages(data):
         # Not compared as such: no two NaN are equal.
         encoded = msg.encode(message)
         assert msg.encode(decode(encoded)) == encoded
+
+
+def fuzz_handshake(data):
+    """Whatever a control plane answers, it isn't believed if it can't prove the token."""
+    for token in (None, "a token that nobody guesses"):
+        handshake = Handshake(role=msg.ROLE_CLIENT, instance="i", name="n", token=token)
+        with contextlib.suppress(ProtocolError):
+            for start in (0, len(data) // 2):  # the whole answer, then another one
+                answer = handshake.on_greeting(data[start:])
+                assert token is None or not isinstance(answer, msg.Welcome)
 
 
 def fuzz_announcement(data):
@@ -157,6 +169,7 @@ def _text(data):
 TARGETS = {
     "frames": fuzz_frames,
     "messages": fuzz_messages,
+    "handshake": fuzz_handshake,
     "announcement": fuzz_announcement,
     "address": fuzz_address,
     "settings_file": fuzz_settings_file,

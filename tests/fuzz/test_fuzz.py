@@ -12,7 +12,7 @@ import tracemalloc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fuzz.service import hello, valid_messages
+from tests.fuzz.service import answers, hello, valid_messages
 from tests.fuzz.targets import EXIT_CODES, TARGETS, run_command_line
 
 from fastqueue.protocol.framing import frame
@@ -26,7 +26,8 @@ played = settings(
 )
 few = settings(played, max_examples=100)
 
-BODIES = [*valid_messages(1), hello("client"), hello("subworker")]
+ANSWERS = answers()
+BODIES = [*valid_messages(1), *ANSWERS, hello("client"), hello("subworker")]
 
 
 @st.composite
@@ -66,6 +67,12 @@ def test_any_bytes_are_frames_or_a_protocol_error_however_they_are_cut(data):
 @given(st.binary(max_size=200) | nearly_right())
 def test_any_body_is_a_message_or_a_protocol_error(data):
     TARGETS["messages"](data)
+
+
+@played
+@given(st.binary(max_size=200) | nearly_right(ANSWERS))
+def test_whatever_a_control_plane_answers_it_isnt_believed_without_the_token(data):
+    TARGETS["handshake"](data)
 
 
 @played
@@ -152,7 +159,7 @@ def test_a_command_line_no_shell_would_make_ends_in_a_documented_exit_code(tmp_p
 GARBAGE = [body[:n] + bytes([n]) * 5 + body[n:] for body in BODIES for n in range(0, 40, 3)]
 
 
-@pytest.mark.parametrize("target", ["frames", "messages", "announcement", "address"])
+@pytest.mark.parametrize("target", ["frames", "messages", "handshake", "announcement", "address"])
 def test_garbage_leaves_nothing_behind(target):
     def play():
         for data in GARBAGE:
