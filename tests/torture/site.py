@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _CONCURRENCY = 8
 # None may be forgotten before the end: what isn't known any more must be what was lost.
 _RESULTS_KEPT = 5_000_000
 _RECOVERED_WITHIN_S = 60.0
+_IMPORTED_AFTER_S = 2.0
 
 
 class TortureSite:
@@ -139,7 +141,10 @@ class TortureSite:
         """Return a process of ours, or the id of a subworker that the control plane started."""
         choice = list(self._running[act.whom])
         if act.whom == SUBWORKER:
-            choice += _children(self._running[CONTROL_PLANE][0].pid)
+            # Not one that is only starting: a control plane whose first subworkers die three times
+            # before they have imported the task modules takes that for the modules' fault, and ends.
+            children = _children(self._running[CONTROL_PLANE][0].pid)
+            choice += [pid for pid in children if _age_s(pid) > _IMPORTED_AFTER_S]
         return choice[int(act.pick * len(choice))]
 
     def _kill(self, act):
@@ -247,6 +252,16 @@ def _children(pid):
                 if int(parent) == pid and state != "Z":
                     found.append(int(entry.name))
     return sorted(found)
+
+
+def _age_s(pid):
+    """Return how long a process has been there, in seconds; 0 if it has gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
 
 
 def _marked(folder):
