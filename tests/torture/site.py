@@ -141,8 +141,8 @@ class TortureSite:
         """Return a process of ours, or the id of a subworker that the control plane started."""
         choice = list(self._running[act.whom])
         if act.whom == SUBWORKER:
-            # Not one that is only starting: a control plane whose first subworkers die three times
-            # before they have imported the task modules takes that for the modules' fault, and ends.
+            # Not one that is only starting: a control plane whose first subworker dies three times
+            # before it has imported the task modules takes that for their fault, and ends.
             children = _children(self._running[CONTROL_PLANE][0].pid)
             choice += [pid for pid in children if _age_s(pid) > _IMPORTED_AFTER_S]
         return choice[int(act.pick * len(choice))]
