@@ -15,6 +15,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, cast
 
+from fastqueue.control_plane.drop_log import DropLog
 from fastqueue.errors import ConfigurationError
 from fastqueue.link.tls import HANDSHAKE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S
 
@@ -30,8 +31,9 @@ __all__ = ["Listener"]
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1_024
-# Handshakes of TLS that are under way; each has a few seconds.
-_HANDSHAKES_MAX = 1_000
+# Handshakes of TLS that are under way; each has a few seconds, and the oldest makes way for a new
+# one. Their files are among those that `open_files.py` reserves.
+_HANDSHAKES_MAX = 256
 # What a peer may say between the end of its handshake and our noticing that.
 _EARLY_BYTES_MAX = 256 * 1024
 
@@ -51,7 +53,9 @@ class Listener:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._socket_path: str | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        # The oldest first.
+        self._handshakes: dict[asyncio.Task[None], _Entrance] = {}
+        self._drops = DropLog(logger)
 
     async def start(self, address: Address) -> Address:
         """Listen; return the address with the port that the system chose, if it was to choose.
@@ -89,7 +93,8 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for handshake in self._handshakes:
+        self._drops.flush()
+        for handshake in list(self._handshakes):
             handshake.cancel()
         if self._socket_path is not None:
             with contextlib.suppress(OSError):
@@ -103,12 +108,16 @@ class Listener:
 
     def _shake_hands(self, entrance: _Entrance) -> None:
         if len(self._handshakes) >= _HANDSHAKES_MAX:
-            logger.warning("dropped %s: too many handshakes of TLS are under way", entrance.peer)
-            entrance.abort()
-            return
+            oldest = next(iter(self._handshakes))
+            slow = self._handshakes.pop(oldest)
+            self._drops.note(slow.peer, TimeoutError("others want to shake hands as well"))
+            oldest.cancel()
         task = asyncio.get_running_loop().create_task(self._shake_hands_with(entrance))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        self._handshakes[task] = entrance
+        task.add_done_callback(self._forget)
+
+    def _forget(self, handshake: asyncio.Task[None]) -> None:
+        self._handshakes.pop(handshake, None)
 
     async def _shake_hands_with(self, entrance: _Entrance) -> None:
         assert self._tls is not None
@@ -119,7 +128,7 @@ class Listener:
             why = f"no handshake of TLS within {HANDSHAKE_TIMEOUT_S:g} s"
             if not isinstance(error, (TimeoutError, ConnectionAbortedError)):
                 why = f"its handshake of TLS failed: {str(error) or 'it hung up'}"
-            logger.warning("dropped %s: %s", entrance.peer, why)
+            self._drops.note(entrance.peer, ConnectionError(why))
             entrance.abort()
         except asyncio.CancelledError:
             entrance.abort()
