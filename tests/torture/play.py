@@ -105,7 +105,10 @@ def report(verdict, done, took_s):
     ]
     if verdict.refused:
         lines.append(f"submissions that were told no: {dict(verdict.refused)}")
-    lines.append("recovery, from the kill to the result of a task submitted after it:")
+    lines.append(
+        "recovery, from the kill (or the control plane's next one) to the result of a task "
+        "submitted after it:"
+    )
     everything = [s for times in verdict.recovery_s.values() for s in times]
     for name, times in (("all", everything), *verdict.recovery_s.items()):
         p50, p99, most = (percentile(times, share) for share in (0.5, 0.99, 1.0))

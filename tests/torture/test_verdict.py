@@ -82,6 +82,13 @@ def test_a_kill_after_which_nothing_is_completed_is_found(tmp_path, ledger):
     assert verdict.unrecovered == [("client", 12.01)]
 
 
+def test_recovery_counts_from_the_last_kill_of_the_control_plane_before_it(tmp_path, ledger):
+    kills = [(9.0, "client"), (10.0, "control plane"), (11.5, "control plane"), (13.0, "client")]
+    verdict = judge(tmp_path, kills, [{"id": look()}])
+    assert verdict.recovery_s["client"] == [1.0]
+    assert verdict.recovery_s["control plane"] == [1.0, 1.0]
+
+
 def test_a_line_that_a_kill_tore_off_is_left_out(tmp_path, ledger):
     with (tmp_path / "client-a.jsonl").open("ab") as file:
         file.write(b'["acknowledged", "torn", "a:')

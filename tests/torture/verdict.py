@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tests.torture.ledger import read_lines
-from tests.torture.plan import ROLES
+from tests.torture.plan import CONTROL_PLANE, ROLES
 
 TERMINAL = ("success", "failure", "cancelled")
 _QUARANTINED = "TaskQuarantined"
@@ -24,7 +24,8 @@ class Verdict:
         failed: ids that ended otherwise than by their task's own result or quarantine.
         foreign: ids whose result no run can have returned.
         unrecovered: kills after which nothing was ever completed.
-        recovery_s: for each role, how long each of its kills was felt.
+        recovery_s: for each role and kill, how long until what was submitted after it was completed;
+            from the control plane's last kill, if it was killed again meanwhile.
     """
 
     acknowledged: int = 0
@@ -143,18 +144,25 @@ def _judge_runs(verdict, folder, keys, seen, first_seen):
 
 
 def _measure_recovery(verdict, kills, completions):
-    """Find for each kill the first completion of what was submitted after it."""
+    """Find for each kill the first completion of what was submitted after it.
+
+    If the control plane was killed again before that, the clock starts again: nobody recovers from
+    a kill before the next one has happened.
+    """
     completions.sort()
     begins = [began for began, _ in completions]
     earliest = [at for _, at in completions]
     for n in reversed(range(len(earliest) - 1)):
         earliest[n] = min(earliest[n], earliest[n + 1])
+    stopped = [at for at, role in kills if role == CONTROL_PLANE]
     for at, role in kills:
         n = bisect.bisect_left(begins, at)
         if n == len(begins):
             verdict.unrecovered.append((role, at))
         else:
-            verdict.recovery_s[role].append(earliest[n] - at)
+            last = bisect.bisect_left(stopped, earliest[n])
+            since = max([at, *stopped[last - 1 : last]])
+            verdict.recovery_s[role].append(earliest[n] - since)
 
 
 def percentile(values, share):
