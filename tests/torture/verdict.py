@@ -24,7 +24,7 @@ class Verdict:
         failed: ids that ended otherwise than by their task's own result or quarantine.
         foreign: ids whose result no run can have returned.
         unrecovered: kills after which nothing was ever completed.
-        recovery_s: for each role and kill, how long until what was submitted after it was completed;
+        recovery_s: for each role and kill, how long until something submitted after it was done;
             from the control plane's last kill, if it was killed again meanwhile.
     """
 
