@@ -28,7 +28,7 @@ _GROWTH_MAX_MB = 64
 _WARM_AFTER = 2_000
 
 
-def fuzz(name, seconds):
+def fuzz(name, seconds, folder):
     """Be the process that fuzzes one target; never returns."""
     import atheris
 
@@ -36,7 +36,6 @@ def fuzz(name, seconds):
     with atheris.instrument_imports(include=["fastqueue"]):
         from tests.fuzz.service import FedControlPlane
         from tests.fuzz.targets import TARGETS
-    folder = tempfile.mkdtemp(prefix="fastqueue-fuzz-")
     os.chdir(folder)
     if name == "control_plane":
         target = FedControlPlane(Path(folder) / "data").feed
@@ -79,17 +78,20 @@ def _rss_kb():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    # Only for the processes this one starts: where to be.
+    parser.add_argument("--alone", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("targets", nargs="*", choices=[*NAMES, []], metavar="TARGET")
     options = parser.parse_args()
     names = options.targets or NAMES
     share_s = max(1, options.seconds // len(names))
     if options.alone:
-        fuzz(names[0], share_s)
+        fuzz(names[0], share_s, options.alone)
     failed = []
     for name in names:
-        command = [sys.executable, "-m", "tests.fuzz.guided", "--alone", "--seconds", str(share_s)]
-        done = subprocess.run([*command, name], cwd=ROOT, capture_output=True, text=True)
+        command = [sys.executable, "-m", "tests.fuzz.guided", "--seconds", str(share_s), name]
+        with tempfile.TemporaryDirectory(prefix="fastqueue-fuzz-") as folder:
+            command += ["--alone", folder]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         said = done.stdout + done.stderr
         tries = re.findall(r"number_of_executed_units: (\d+)", said)
         covered = re.findall(r"cov: (\d+)", said)
