@@ -78,6 +78,8 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 peers.deliver(effect.address, owed)
             case fx.TellWorkerLost():
                 _log_lost_worker(effect)
+            case fx.TellBlocked():
+                _log_blocked(effect)
             case fx.CloseSession():
                 peers.close(effect.session, effect.reason)
     for session, results in pushes.items():
@@ -104,6 +106,23 @@ def _log_lost_worker(effect: fx.TellWorkerLost) -> None:
             effect.worker_id,
             shown(effect.quarantined),
         )
+
+
+def _log_blocked(effect: fx.TellBlocked) -> None:
+    what = (
+        f"task {effect.task_name} ({effect.task_id})"
+        if effect.task_id
+        else f"task {effect.task_name}" if effect.task_name
+        else "something that isn't a task"
+    )
+    logger.warning(
+        "the event loop of subworker %s is blocked by %s, for %.1f s so far; nothing else runs on "
+        "it meanwhile, and its tasks aren't leased to others:\n%s",
+        effect.worker_id,
+        what,
+        effect.seconds,
+        effect.stack,
+    )
 
 
 def _push(

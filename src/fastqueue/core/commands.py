@@ -18,6 +18,8 @@ __all__ = [
     "Command",
     "DiskSpace",
     "GiveBack",
+    "Heartbeat",
+    "HeartbeatLost",
     "Inspect",
     "Loaded",
     "Query",
@@ -121,6 +123,27 @@ class SetCapacity(Struct, frozen=True, gc=False):
     capacity: int
 
 
+class Heartbeat(Struct, frozen=True, gc=False):
+    """A subworker's process is alive; its loop answers (`blocked_s` is 0) or hasn't for so long.
+
+    `session` is the heartbeats' own.
+    """
+
+    session: int
+    instance: str
+    blocked_s: float = 0.0
+    task_name: str = ""
+    task_id: str = ""
+    stack: str = ""
+
+
+class HeartbeatLost(Struct, frozen=True, gc=False):
+    """The session of a subworker's heartbeats has ended."""
+
+    session: int
+    instance: str
+
+
 class Cancel(Struct, frozen=True, gc=False):
     """A client wants tasks cancelled; `stored` are the live ones the core doesn't hold."""
 
@@ -201,6 +224,8 @@ Command = (
     | Report
     | GiveBack
     | SetCapacity
+    | Heartbeat
+    | HeartbeatLost
     | Cancel
     | Query
     | Watch

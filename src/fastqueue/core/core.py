@@ -24,6 +24,7 @@ from fastqueue.core.leasing import (
     set_capacity,
     worker_ready,
 )
+from fastqueue.core.liveness import give_up_silent, heartbeat, heartbeat_lost
 from fastqueue.core.requests import (
     cancel,
     client_ready,
@@ -65,6 +66,7 @@ class Core:
         state = self.state
         times = (
             state.workers.next_deadline(),
+            state.workers.silence_due if state.workers.by_session else None,
             state.retention.next_expiry(),
             state.outbox.next_due(),
             min(state.refusals_due.values(), default=None),
@@ -102,6 +104,7 @@ def _disk_space(state: State, command: cmd.DiskSpace, now: float, decision: Deci
 
 def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> None:
     state.last_tick = now
+    give_up_silent(state, now, decision)
     expire_workers(state, command.at, now, decision)
     state.evict(now, decision)
     if state.refusals_due:
@@ -118,6 +121,8 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.WorkerReady: worker_ready,
     cmd.GiveBack: give_back,
     cmd.SetCapacity: set_capacity,
+    cmd.Heartbeat: heartbeat,
+    cmd.HeartbeatLost: heartbeat_lost,
     cmd.ClientReady: client_ready,
     cmd.SessionLost: _session_lost,
     cmd.Cancel: cancel,

@@ -24,6 +24,7 @@ __all__ = [
     "Refill",
     "RevokeLeases",
     "SendLeases",
+    "TellBlocked",
     "TellExpired",
     "TellWorkerLost",
 ]
@@ -148,6 +149,17 @@ class TellWorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class TellBlocked:
+    """Say in the log that a subworker's event loop is blocked, by which task and where in it."""
+
+    worker_id: str
+    seconds: float
+    task_name: str
+    task_id: str
+    stack: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refill:
     """Read the next tasks of a lane from the store, and tell the core by `Loaded`."""
 
@@ -177,6 +189,7 @@ Effect = (
     | AnswerWatch
     | AnswerCancel
     | CloseSession
+    | TellBlocked
     | Refill
     | DeliverCallbacks
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from fastqueue.core.effects import AnswerInspect
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from fastqueue.core.commands import Inspect
     from fastqueue.core.decision import Decision
     from fastqueue.core.state import State
+    from fastqueue.core.workers import Worker
 
 __all__ = ["inspect"]
 
@@ -21,7 +23,7 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
     """Answer a question about the queue (`stats`) or about certain ids (`tasks`)."""
     ask_store: list[str] = []
     if command.topic == "stats":
-        answer = _stats(state)
+        answer = _stats(state, now)
     else:
         answer = {}
         for task_id in command.task_ids:
@@ -44,7 +46,7 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
     decision.effects.append(effect)
 
 
-def _stats(state: State) -> dict[str, Any]:
+def _stats(state: State, now: float) -> dict[str, Any]:
     running = sum(len(worker.tasks) for worker in state.workers)
     lanes = [lane for lane in state.lanes if lane.live]
     return {
@@ -74,7 +76,23 @@ def _stats(state: State) -> dict[str, Any]:
                 "connected": bool(worker.session),
                 "capacity": worker.capacity,
                 "running": len(worker.tasks),
+                **_liveness(worker, now),
             }
             for worker in list(state.workers)[:_WORKERS_SHOWN_MAX]
         ],
+    }
+
+
+def _liveness(worker: Worker, now: float) -> dict[str, Any]:
+    """Return when a subworker was last heard of, None if never, and what blocks its loop."""
+    blocked = worker.blocked
+    return {
+        "heard_s_ago": now - worker.heard_at if math.isfinite(worker.heard_at) else None,
+        "blocked": blocked
+        and {
+            "seconds": now - blocked.since,
+            "task_name": blocked.task_name,
+            "task_id": blocked.task_id,
+            "stack": blocked.stack,
+        },
     }

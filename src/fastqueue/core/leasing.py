@@ -58,6 +58,8 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
         decision.effects.append(CloseSession(worker.session, "the same subworker connected anew"))
         state.workers.disconnect(worker)
     state.workers.connect(worker, command.session, command.names, command.capacity)
+    worker.heard_at = now
+    state.workers.silence_due = min(state.workers.silence_due, now + state.limits.silence_max_s)
     new_names = command.names - state.known_names
     room = max(0, state.limits.lanes_max - len(state.known_names))
     if new_names:
@@ -112,6 +114,8 @@ def disconnect_worker(state: State, worker: Worker, now: float) -> None:
     state.workers.disconnect(worker)
     if worker.tasks:
         worker.deadline = now + state.limits.session_grace_s
+        if worker.blocked is not None and worker.heartbeat_session:
+            worker.deadline = now + state.limits.blocked_grace_s
     else:
         state.workers.forget(worker)
 
@@ -120,6 +124,7 @@ def set_capacity(state: State, command: SetCapacity, now: float, decision: Decis
     """Note how many leases a subworker wants to hold at once."""
     worker = state.workers.by_session.get(command.session)
     if worker is not None:
+        worker.heard_at = now
         worker.capacity = command.capacity
 
 
@@ -128,6 +133,7 @@ def give_back(state: State, command: GiveBack, now: float, decision: Decision) -
     worker = state.workers.by_session.get(command.session)
     if worker is None:
         return
+    worker.heard_at = now
     tasks = {}
     for lease in command.leases:
         task = worker.tasks.get(lease.task_id)
@@ -152,6 +158,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
     if worker is None:
         # The same subworker connected anew meanwhile, and will report again there.
         return
+    worker.heard_at = now
     tasks, worker_id = state.tasks, worker.worker_id
     finished = Finished(command.at)
     for outcome in command.outcomes:

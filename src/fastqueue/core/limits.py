@@ -42,6 +42,12 @@ class CoreLimits:
             the lease itself take their share of it.
         adoption_grace_s: the same after a restart of the control plane, when every subworker has
             to find it again.
+        silence_max_s: how long a connected subworker may not be heard of before it is given up: its
+            host vanished, or its process was stopped. Its heartbeats come about every 2 s.
+        catch_up_s: how late a look for silent subworkers may be; a later one is put off by as long,
+            because what they sent meanwhile may be unread.
+        blocked_grace_s: how long the tasks of a subworker without a session wait from a heartbeat
+            that says that its event loop is blocked; longer than from one heartbeat to the next.
         recovery_pause_s: how long nothing is leased after a crash of the control plane. A lease
             made in its last moments isn't in the store; meanwhile the subworker that has it comes
             back and is adopted, and the task isn't run a second time.
@@ -72,6 +78,9 @@ class CoreLimits:
     watched_max: int = 100_000
     session_grace_s: float = 1.0
     adoption_grace_s: float = 5.0
+    silence_max_s: float = 10.0
+    catch_up_s: float = 2.0
+    blocked_grace_s: float = 5.0
     recovery_pause_s: float = 1.0
     unknown_name_grace_s: float = 2.0
     callback_backoff_s: float = 0.2

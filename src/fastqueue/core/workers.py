@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastqueue.core.lanes import Task
 
-__all__ = ["Crew", "Worker", "Workers"]
+__all__ = ["Blocked", "Crew", "Worker", "Workers"]
+
+
+class Blocked(NamedTuple):
+    """Hold what is known of a blocked event loop: since when, by which task, and where in it.
+
+    The task is unknown (empty) if what blocks isn't a task's own code.
+    """
+
+    since: float
+    task_name: str
+    task_id: str
+    stack: str
 
 
 class Worker:
@@ -22,8 +35,11 @@ class Worker:
 
     __slots__ = (
         "_lease_bytes_max",
+        "blocked",
         "capacity",
         "deadline",
+        "heard_at",
+        "heartbeat_session",
         "instance",
         "is_reserved",
         "leased_bytes",
@@ -47,6 +63,10 @@ class Worker:
         self.is_reserved = False
         self._lease_bytes_max = lease_bytes_max
         self.deadline = 0.0
+        # When its process last sent anything; the rest is what its heartbeats told.
+        self.heard_at = -math.inf
+        self.heartbeat_session = 0
+        self.blocked: Blocked | None = None
 
     @property
     def free(self) -> int:
@@ -109,6 +129,8 @@ class Workers:
         self.by_instance: dict[str, Worker] = {}
         self.by_session: dict[int, Worker] = {}
         self._offers: dict[str, dict[str, Worker]] = {}
+        # Before this time nobody connected has been silent for too long.
+        self.silence_due = math.inf
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self.by_instance.values())

@@ -32,7 +32,9 @@ __all__ = [
     "NONCE_BYTES",
     "PROTOCOL_VERSION",
     "ROLE_CLIENT",
+    "ROLE_HEARTBEAT",
     "ROLE_SUBWORKER",
+    "STACK_CHARS_MAX",
     "Cancel",
     "Cancelled",
     "Capacity",
@@ -41,6 +43,7 @@ __all__ = [
     "Failed",
     "Found",
     "GiveBack",
+    "Heartbeat",
     "Hello",
     "Inspect",
     "Inspected",
@@ -86,6 +89,11 @@ _TaskNames = Annotated[list[TaskName], Meta(max_length=10_000)]
 
 ROLE_CLIENT = "client"
 ROLE_SUBWORKER = "subworker"
+# A subworker's other connection, under the same instance; see `Heartbeat`.
+ROLE_HEARTBEAT = "heartbeat"
+
+# What a heartbeat may say of the stack of a blocked event loop.
+STACK_CHARS_MAX = 8_000
 
 
 class Hello(Struct, tag="hello", kw_only=True, frozen=True):
@@ -199,6 +207,19 @@ class Capacity(Struct, array_like=True, tag=14, frozen=True, gc=False):
     capacity: Annotated[int, Meta(ge=0, le=100_000)]
 
 
+class Heartbeat(Struct, array_like=True, tag=15, frozen=True, gc=False):
+    """Say that a subworker's process is alive, and whether its event loop answers.
+
+    `blocked_s` is for how long it hasn't, 0 if it does; the rest says what blocks it: the task, if
+    it is one, and the stack of the loop's thread.
+    """
+
+    blocked_s: Annotated[float, Meta(ge=0)] = 0.0
+    task_name: ShortText = ""
+    task_id: ShortText = ""
+    stack: Annotated[str, Meta(max_length=STACK_CHARS_MAX)] = ""
+
+
 class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False):
     """Acknowledge a submission: all of it is on disk, but for what is refused."""
 
@@ -277,7 +298,9 @@ class Revoked(Struct, array_like=True, tag=33, frozen=True, gc=False):
     task_ids: list[str]
 
 
-ToControlPlane = Submit | Cancel | Query | Watch | Inspect | Ready | Report | GiveBack | Capacity
+ToControlPlane = (
+    Submit | Cancel | Query | Watch | Inspect | Ready | Report | GiveBack | Capacity | Heartbeat
+)
 ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push | Expired
 ToSubworker = Leases | Reported | Revoked
 
