@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastqueue.store.base import NumberedCallback
     from fastqueue.store.memory import MemoryStore
 
+HEARTBEAT_SESSION = 1_000_000_000
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
 DISK_FREE_MIN = 1_000
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
@@ -39,6 +40,8 @@ class Happenings:
     starts: dict[str, int]
     token_of: dict[bytes | None, int]
     gone_at: dict[str, float]
+    heard_at: dict[str, float]
+    blocked_at: dict[str, float]
     store: MemoryStore
     short_since: float
     deliveries: list[tuple[str, list[NumberedCallback]]]
@@ -57,6 +60,9 @@ class Happenings:
         """Let one thing happen."""
         actions: list[tuple[int, Callable[[], None]]] = [
             (10, self.submit),
+            (8, self.beat),
+            (1, self.lose_heartbeats),
+            (1, self.stop_or_go_on),
             (3, self.resend),
             (12, self.report),
             (2, self.report_stale),
@@ -90,13 +96,41 @@ class Happenings:
 
     def put(self, command: cmd.Command) -> None:
         self.engine.put(command)
+        if isinstance(command, cmd.WorkerReady | cmd.Report | cmd.GiveBack | cmd.SetCapacity):
+            for subworker in self.subworkers:
+                if subworker.session == command.session:
+                    self.heard_at[subworker.instance] = self.now
+
+    def beat(self) -> None:
+        """Let a subworker's heartbeat come, connected or not; some say that it is blocked."""
+        subworker = self.random.choice(self.subworkers)
+        if not subworker.is_stopped:
+            self._beat(subworker, self.random.choice((0.0, 0.0, 1.0)))
+
+    def _beat(self, subworker: SimulatedSubworker, blocked_s: float) -> None:
+        instance = subworker.instance
+        self.heard_at[instance] = self.now
+        if blocked_s:
+            self.blocked_at[instance] = self.now
+        else:
+            self.blocked_at.pop(instance, None)
+        self.put(cmd.Heartbeat(HEARTBEAT_SESSION, instance, blocked_s))
+
+    def lose_heartbeats(self) -> None:
+        instance = self.random.choice(self.subworkers).instance
+        self.blocked_at.pop(instance, None)
+        self.put(cmd.HeartbeatLost(HEARTBEAT_SESSION, instance))
+
+    def stop_or_go_on(self) -> None:
+        subworker = self.random.choice(self.subworkers)
+        subworker.is_stopped = not subworker.is_stopped
 
     def _connected(self, peers: Sequence[SimulatedClient]) -> SimulatedClient | None:
         connected = [peer for peer in peers if peer.session]
         return self.random.choice(connected) if connected else None
 
     def _subworker(self) -> SimulatedSubworker | None:
-        connected = [s for s in self.subworkers if s.session]
+        connected = [s for s in self.subworkers if s.session and not s.is_stopped]
         return self.random.choice(connected) if connected else None
 
     def submit(self) -> None:
@@ -161,6 +195,8 @@ class Happenings:
                 peer.asked[self.last_request] = waits_for
                 self.put(cmd.Watch(peer.session, self.last_request, waits_for))
             return
+        # What it said before may have come to a core that didn't know it.
+        self.blocked_at.pop(peer.instance, None)
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in peer.held.items()]
         self.put(
             cmd.WorkerReady(

@@ -143,6 +143,9 @@ def true_due(core: Core, book: LeaseBook) -> float | None:
     """Return when something is to be done, from all there is instead of the timers."""
     state, outbox = core.state, core.state.outbox
     dues = [worker.deadline for worker in state.workers if not worker.session]
+    silence_max_s, put_off_until = state.limits.silence_max_s, state.workers.silence_due
+    connected = state.workers.by_session.values()
+    dues += (max(w.heard_at + silence_max_s, put_off_until) for w in connected)
     dues += state.retention._expiries.values()
     dues += state.refusals_due.values()
     if state.leases_begin_at > state.last_tick:

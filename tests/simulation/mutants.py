@@ -29,6 +29,7 @@ _CHANGES = "core/changes.py"
 _CORE = "core/core.py"
 _LANES = "core/lanes.py"
 _LEASING = "core/leasing.py"
+_LIVENESS = "core/liveness.py"
 _OUTBOX = "core/outbox.py"
 _REQUESTS = "core/requests.py"
 _RETENTION = "core/retention.py"
@@ -439,6 +440,34 @@ _SUBWORKERS = (
         "        worker.deadline = now + state.limits.session_grace_s\n",
         "        worker.deadline = now\n",
         "a connection that ends for a moment isn't a death",
+    ),
+    Mutant(
+        "a heartbeat isn't heard",
+        _LIVENESS,
+        "    worker.heard_at = now\n",
+        "",
+        "a subworker that is alive would be given up",
+    ),
+    Mutant(
+        "silence is never noticed",
+        _CORE,
+        "    give_up_silent(state, now, decision)\n",
+        "",
+        "the tasks of a host that vanished would wait for ever",
+    ),
+    Mutant(
+        "no timer for silence",
+        _CORE,
+        "            state.workers.silence_due if state.workers.by_session else None,\n",
+        "",
+        "an idle control plane would never notice a host that vanished",
+    ),
+    Mutant(
+        "a blocked event loop gets no longer grace",
+        _LIVENESS,
+        "        worker.deadline = max(worker.deadline, now + state.limits.blocked_grace_s)\n",
+        "        pass\n",
+        "a task that blocks the loop would be run a second time after a cut",
     ),
     Mutant(
         "a stored lease's grace never ends",

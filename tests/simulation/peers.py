@@ -50,6 +50,8 @@ class SimulatedSubworker:
         self.held: dict[str, Lease] = {}
         self.unacknowledged: dict[int, list[Outcome]] = {}
         self.last_sequence = 0
+        # It was stopped, or its host vanished: it is connected and says nothing.
+        self.is_stopped = False
 
     def end(self) -> None:
         """Lose the connection; what it runs goes on."""

@@ -67,6 +67,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["lost leases"] += len(world.lost_tokens)
         seen["called back"] += len(world.called_back)
         seen["pushed"] += world.pushed
+        seen["silenced"] += world.silenced
         seen["refused for room"] += world.refused_for_room
         seen["recorded while short"] += world.recorded_while_short
     wanted = {
@@ -81,6 +82,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "lost leases": 20,
         "called back": 100,
         "pushed": 200,
+        "silenced": 3,
         "refused for room": 20,
         "recorded while short": 20,
     }

@@ -89,6 +89,10 @@ class World(Happenings):
         self.has_crashed = False
         # When each subworker's and client's connection ended; infinite while it has one.
         self.gone_at: dict[str, float] = {}
+        # When each subworker was last heard of, and when it last said that it is blocked.
+        self.heard_at: dict[str, float] = {}
+        self.blocked_at: dict[str, float] = {}
+        self.silenced = 0
         self.starts: dict[str, int] = defaultdict(int)
         # Which lease each run's value came from, and the leases that were declared lost: a crash
         # or a late reconnect may bring back any other, but never one of these.
@@ -158,6 +162,7 @@ class World(Happenings):
         assert self.engine.core.state.leases_begin_at <= self.now, "nothing was forgotten"
 
     def _end_all(self) -> None:
+        self.blocked_at.clear()
         for peer in (*self.clients, *self.subworkers):
             self.gone_at[peer.instance] = self.now
             peer.end()
@@ -201,8 +206,7 @@ class World(Happenings):
             if task.crashes > crashes.get(key, 0):
                 self.lost_tokens.add(tokens[key])
                 self.losses[task.new.task_id] += 1
-                gone_at = self.gone_at[holders[key]]
-                assert self.now >= gone_at + LIMITS.session_grace_s, "given up too early"
+                self._check_given_up(holders[key])
         check(self.engine.core, self.store)
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
@@ -219,6 +223,18 @@ class World(Happenings):
             new = {*tables.keys, *tables.results} - stored - recorded
             assert not new, "a task was taken although there is no room"
             self.recorded_while_short += len(tables.results.keys() - recorded)
+
+    def _check_given_up(self, instance: str) -> None:
+        gone_at = self.gone_at[instance]
+        if gone_at == float("inf") or gone_at == self.now:
+            heard_at = self.heard_at[instance]
+            assert self.now >= heard_at + LIMITS.silence_max_s, "given up though it was heard of"
+            self.silenced += 1
+            return
+        assert self.now >= gone_at + LIMITS.session_grace_s, "given up too early"
+        blocked_at = self.blocked_at.get(instance)
+        if blocked_at is not None:
+            assert self.now >= blocked_at + LIMITS.blocked_grace_s, "given up while it is blocked"
 
     def _check_subworkers(self) -> None:
         """Assert that the core and a subworker agree, once all that was said has arrived."""
@@ -374,7 +390,14 @@ class World(Happenings):
         """End all faults: everything must come to its end, in bounded turns and by its timers."""
         self.is_settling = True
         self.change_room(2_000)
+        for subworker in self.subworkers:
+            subworker.is_stopped = False
+        if self.random.random() < 0.3:
+            # One never says a word again: all that it offers others offer too.
+            self.random.choice(self.subworkers).is_stopped = True
         for peer in (*self.clients, *self.subworkers):
+            if isinstance(peer, SimulatedSubworker) and peer.is_stopped:
+                continue
             if not peer.session:
                 self._connect(peer)
             elif self.random.random() < 0.3:
@@ -382,8 +405,9 @@ class World(Happenings):
             self._receive(peer, len(peer.inbound))
         self.engine.wake()
         for subworker in self.subworkers:
-            subworker.capacity = 5
-            self.put(cmd.SetCapacity(subworker.session, 5))
+            if not subworker.is_stopped:
+                subworker.capacity = 5
+                self.put(cmd.SetCapacity(subworker.session, 5))
         for _ in range(2_000):
             await self.turn()
             self._work()
@@ -399,7 +423,7 @@ class World(Happenings):
         for subworker in self.subworkers:
             reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
             ready = [lease for i, lease in subworker.held.items() if i not in reported]
-            if ready:
+            if ready and not subworker.is_stopped:
                 self._report(subworker, ready)
         while self.deliveries:
             address, callbacks = self.deliveries.pop()
@@ -413,9 +437,16 @@ class World(Happenings):
         assert due is not None, f"{left}, and no timer is set"
         assert due <= self.now + LONGEST_WAIT_S, f"{left}, and the next timer is in {due:g} s"
         self.now = max(self.now, due)
+        for subworker in self.subworkers:
+            if subworker.session and not subworker.is_stopped:
+                self._beat(subworker, 0.0)
 
     async def expire(self) -> None:
         """Let the results' time pass: nothing of them may stay, nor anything unwritten."""
+        for subworker in self.subworkers:
+            if subworker.session:
+                self.disconnect(subworker)
+        await self.turn()
         for _ in range(1_000):
             if self.due is None:
                 break

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Admitted"]
 
-_ROLES = (msg.ROLE_CLIENT, msg.ROLE_SUBWORKER)
+_ROLES = (msg.ROLE_CLIENT, msg.ROLE_SUBWORKER, msg.ROLE_HEARTBEAT)
 
 
 class Admitted:

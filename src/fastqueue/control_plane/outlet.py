@@ -112,7 +112,6 @@ def _log_blocked(effect: fx.TellBlocked) -> None:
     what = (
         f"task {effect.task_name} ({effect.task_id})"
         if effect.task_id
-        else f"task {effect.task_name}" if effect.task_name
         else "something that isn't a task"
     )
     logger.warning(

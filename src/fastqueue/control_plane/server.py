@@ -270,7 +270,9 @@ class Server:
             logger.warning("%s went away when it was asked for a token", session.who)
         if session.number:
             del self._by_number[session.number]
-            if session.is_ready:
+            if session.hello is not None and session.hello.role == msg.ROLE_HEARTBEAT:
+                self._engine.put(cmd.HeartbeatLost(session.number, session.hello.instance))
+            elif session.is_ready:
                 self._engine.put(cmd.SessionLost(session.number))
 
     # -- hello
@@ -313,7 +315,8 @@ class Server:
         )
         welcome = msgspec.structs.replace(welcome, proof=admitted.prove(welcome))
         session.connection.send(msg.encode(welcome))
-        logger.info("%s connected", session.who)
+        level = logging.DEBUG if hello.role == msg.ROLE_HEARTBEAT else logging.INFO
+        logger.log(level, "%s connected", session.who)
         if hello.role == msg.ROLE_CLIENT:
             session.is_ready = True
             self._engine.put(cmd.ClientReady(session.number, hello.instance))
@@ -374,6 +377,17 @@ class Server:
 
     def _worker_command(self, session: _Session, message: msg.ToControlPlane) -> cmd.Command | None:
         number, hello = session.number, session.hello
+        if hello is not None and hello.role == msg.ROLE_HEARTBEAT:
+            if not isinstance(message, msg.Heartbeat):
+                return None
+            return cmd.Heartbeat(
+                number,
+                hello.instance,
+                message.blocked_s,
+                message.task_name,
+                message.task_id,
+                message.stack,
+            )
         if isinstance(message, msg.Ready) and hello is not None and not session.is_ready:
             session.is_ready = True
             names = frozenset(message.names)

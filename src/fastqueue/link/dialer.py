@@ -80,6 +80,9 @@ class Dialer:
         control_plane_address: where to connect, or None to discover it.
         discovery_address: where to listen for announcements then.
         security: how the control plane and we know each other.
+
+    Attributes:
+        connected_address: where the last connection was made; empty if there was none yet.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Dialer:
         self._welcome: msg.Welcome | None = None
         self._attempt: asyncio.Task[tuple[Connection, msg.Welcome | msg.Refusal]] | None = None
         self._attempted = ""
+        self.connected_address = ""
         self._refusal = ""
         self._nonsense = ""
         self._last_error = ""
@@ -193,6 +197,7 @@ class Dialer:
                     self._note_refusal(f"{address} turned us down: {greeting.message}")
                 else:
                     failures, self._refusal, self._last_error = 0, "", ""
+                    self.connected_address = address
                     await self._use(connection, greeting)
             await self._pause(pause_s or backoff_s(failures, _BACKOFF_FIRST_S, _BACKOFF_MAX_S))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastqueue.errors import ConfigurationError
 from fastqueue.link.dialer import Dialer
 from fastqueue.protocol import messages as msg
+from fastqueue.subworker.heartbeat import Heartbeats
 from fastqueue.subworker.runtime import Runtime
 from fastqueue.tasks.registry import load_task_modules
 from fastqueue.tasks.serializer import allow_pickle
@@ -54,22 +55,33 @@ class Subworker:
         allow_pickle(settings.allow_pickle)
         self._runtime: Runtime | None = None
         self._dialer: Dialer | None = None
+        self._heartbeats: Heartbeats | None = None
         self._warning: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to look for the control plane; returns at once."""
         settings = self._settings
         self._runtime = Runtime(self._registry, settings.concurrency)
+        instance = uuid.uuid4().hex
         self._dialer = Dialer(
             self._runtime,
             role=msg.ROLE_SUBWORKER,
-            instance=uuid.uuid4().hex,
+            instance=instance,
             name=settings.worker_id,
             control_plane_address=settings.control_plane_address,
             discovery_address=settings.discovery_address,
             security=settings.security,
         )
-        await self._dialer.start()
+        dialer = self._dialer
+        await dialer.start()
+        self._heartbeats = Heartbeats(
+            instance=instance,
+            name=settings.worker_id,
+            security=settings.security,
+            address=lambda: dialer.connected_address,
+            task_of=self._runtime.task_of,
+        )
+        self._heartbeats.start()
         self._warning = asyncio.create_task(
             _warn_while_unconnected(self._runtime, self._dialer), name="fastqueue-unconnected"
         )
@@ -103,6 +115,7 @@ class Subworker:
         """
         runtime, dialer, warning = self._runtime, self._dialer, self._warning
         self._runtime = self._dialer = self._warning = None
+        heartbeats, self._heartbeats = self._heartbeats, None
         if runtime is None or dialer is None:
             return True
         if warning is not None:
@@ -113,6 +126,8 @@ class Subworker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                 await dialer.aclose()
+        if heartbeats is not None:
+            heartbeats.stop()
         return ended
 
 

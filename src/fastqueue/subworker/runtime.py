@@ -240,6 +240,14 @@ class Runtime:
             outcome = failed(lease, error, started_at, time.time())
         self._on_outcomes((outcome,))
 
+    def task_of(self, running: asyncio.Task[object]) -> tuple[str, str] | None:
+        """Return name and id of the task that an asyncio task runs; safe from any thread."""
+        tokens = [token for token, task in list(self._running.items()) if task is running]
+        for lease in list(self._held.values()):
+            if lease.token in tokens:
+                return lease.name, lease.task_id
+        return None
+
     def _on_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         if not self._outcomes:
             self._loop.call_soon(self._report)
