@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from harness import bounded, eventually
+from proxy import CuttingProxy
 
 TASKS = """
     import asyncio
@@ -100,3 +101,20 @@ async def test_the_tasks_of_a_stopped_subworker_run_elsewhere_and_its_late_repor
     await eventually(is_back, "the zombie to come back")
     assert await is_refused() in (0, 1)
     assert (await bounded(client.get_task_result(task_id))).result == other.pid
+
+
+async def test_a_connection_cut_while_a_task_blocks_the_loop_does_not_run_it_twice(site) -> None:
+    site.write("tasks.py", TASKS)
+    await site.control_plane()
+    client = await site.client(timeout=60)
+    async with CuttingProxy(site.base_address) as proxy:
+        first = site.subworker("first", "--control-plane-address", proxy.address)
+        task_id = await client.delay("blocks", 5, "")
+        await eventually(site.ledger, "the task to start")
+        second = site.subworker("second")
+        await second.says("connected to control plane")
+        await eventually(lambda: blocked_subworkers(client), "the stall to be told")
+        proxy.cut()
+        results = [r async for r in client.as_completed([task_id], timeout=60)]
+    assert results[0].result == first.pid
+    assert site.ledger() == [["blocks", str(first.pid)]]
