@@ -1,0 +1,239 @@
+"""Own what applications do with their clients in a simulated world, and what they may expect.
+
+Whatever happens, a call returns what is true, or raises an error that its documentation names, in
+the time it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from fastqueue.errors import (
+    ClientStateError,
+    ControlPlaneUnavailable,
+    FastQueueError,
+    Overloaded,
+    ResultExpired,
+    SubmissionRefused,
+    TaskTimeout,
+)
+from fastqueue.tasks.models import TaskPriority, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tests.simulation.stack.processes import ClientProcess
+    from tests.simulation.stack.world import World
+
+    from fastqueue.client.client import Client
+    from fastqueue.tasks.models import TaskResult
+
+__all__ = ["Calls"]
+
+# Time that no timer accounts for: the turns of a loop that other callbacks keep busy.
+_LATE_S = 0.01
+_PRIORITIES = tuple(TaskPriority)
+
+
+class Calls:
+    """Make one call at a time on behalf of an application.
+
+    Args:
+        world: where it lives.
+        member: the application.
+    """
+
+    def __init__(self, world: World, member: ClientProcess) -> None:
+        self.world = world
+        self.member = member
+        assert member.process is not None
+        self.process = member.process
+        assert member.client is not None
+        self.client: Client = member.client
+
+    async def some(self) -> None:
+        """Make a call that chance chooses."""
+        chance = self.world.chance
+        call = chance.choices(
+            (self.delay, self.submit, self.batch, self.query, self.await_others, self.cancel),
+            (6, 4, 2, 2, 2, 2),
+        )[0]
+        self.process.calls_under_way += 1
+        try:
+            await call()
+        except FastQueueError as error:
+            self.world.errors[type(error).__name__] += 1
+            self.world.note(f"{self.member.name} was told: {error}")
+        finally:
+            self.process.calls_under_way -= 1
+
+    def _arguments(self, *, calm: bool = False) -> tuple[str, tuple[int, str, float]]:
+        """Return a task's name and arguments, of which the key is new."""
+        chance = self.world.chance
+        key = self.world.next_key(1 + self.member.retries)
+        if calm:
+            return "work", (key, "ok", 0.3)
+        name = chance.choices(("work", "rare", "ghost"), (12, 4, 1))[0]
+        fate = chance.choices(("ok", "fail", "kill"), (30, 5, 1))[0]
+        return name, (key, fate, chance.choice((0.0, 0.0, 0.01, 0.1, 0.4, 1.5)))
+
+    async def _timed(self, awaitable: Awaitable[Any], bound: float = 1.0) -> Any:
+        """Await a call; check that it ends in time, by an error that tells the truth if any."""
+        world, member, loop = self.world, self.member, self.world.loop
+        begun, stopped_s, losses = loop.time(), self.process.stopped_s, member.disconnects
+        timeout_s = member.timeout_s
+        error: FastQueueError | None = None
+        try:
+            return await awaitable
+        except (ControlPlaneUnavailable, TaskTimeout) as late:
+            error = late
+            raise
+        except (Overloaded, SubmissionRefused, ResultExpired) as refusal:
+            error = refusal
+            raise
+        except ClientStateError:
+            world.ledger.claim(not member.is_up or self.client is not member.client, "not stopped")
+            raise
+        finally:
+            took_s = loop.time() - begun
+            stood_s = self.process.stopped_s - stopped_s
+            world.ledger.claim(
+                took_s <= timeout_s * bound + stood_s + _LATE_S, f"a call took {took_s:g} s"
+            )
+            if isinstance(error, ControlPlaneUnavailable) and "retries are used" in str(error):
+                lost = member.disconnects - losses
+                world.ledger.claim(lost > member.retries, f"gave up after {lost} connections")
+            elif isinstance(error, ControlPlaneUnavailable | TaskTimeout):
+                world.ledger.claim(
+                    took_s >= timeout_s - _LATE_S, f"gave up after {took_s:g} s: {error}"
+                )
+
+    def _check(self, result: TaskResult, task_id: str) -> None:
+        ledger = self.world.ledger
+        known = ledger.recorded.get(task_id)
+        told = (result.task_id, result.status, result.error, result.attempt, result.worker_id)
+        expected = known and (
+            known.task_id,
+            known.status,
+            known.error,
+            known.attempt,
+            known.worker_id,
+        )
+        ledger.claim(told == expected, f"{task_id}: was told {told}, recorded is {known}")
+        if result.status is TaskStatus.SUCCESS:
+            key = ledger.key_of.get(task_id)
+            ledger.claim(str(result.result).startswith(f"{key}/"), f"{task_id} got another's result")
+
+    def _own_ids(self) -> list[str]:
+        return self.world.ids[-12:]
+
+    # -- calls
+
+    async def delay(self) -> None:
+        name, args = self._arguments()
+        priority = self.world.chance.choice(_PRIORITIES)
+        # Waiting for room has a time of its own.
+        task_id = await self._timed(self.client.delay(name, *args, priority=priority), 2.0)
+        self.world.acknowledge(args[0], task_id)
+        if self.world.chance.random() < 0.5:
+            status = self.client.get_status(task_id)
+            self.world.ledger.claim(status is not TaskStatus.PENDING, f"{task_id} is acknowledged")
+
+    async def submit(self) -> None:
+        name, args = self._arguments()
+        try:
+            result = await self._timed(self.client.submit_task(name, args), 2.0)
+        except (TaskTimeout, ResultExpired) as error:
+            self.world.acknowledge(args[0], error.task_id)
+            raise
+        self.world.acknowledge(args[0], result.task_id)
+        self._check(result, result.task_id)
+
+    async def batch(self) -> None:
+        calls = [self._arguments() for _ in range(self.world.chance.randint(1, 9))]
+        ids = await self._timed(self.client.submit_batch(calls), 2.0)
+        for (_, args), task_id in zip(calls, ids, strict=True):
+            self.world.acknowledge(args[0], task_id)
+
+    async def query(self) -> None:
+        ids = self._own_ids()
+        if not ids:
+            return
+        task_id = self.world.chance.choice(ids)
+        ledger = self.world.ledger
+        was_recorded = task_id in ledger.recorded
+        was_stored = task_id in ledger.key_of
+        result = await self._timed(self.client.get_task_result(task_id))
+        if result is None:
+            is_known = was_stored and task_id not in ledger.recorded
+            ledger.claim(not is_known, f"{task_id} is stored and said to be unknown")
+        elif result.status in (TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCELLED):
+            self._check(result, task_id)
+        else:
+            ledger.claim(not was_recorded, f"{task_id} is over and said to be {result.status}")
+
+    async def await_others(self) -> None:
+        ids = self._own_ids()
+        if not ids:
+            return
+        some = self.world.chance.sample(ids, min(3, len(ids)))
+        timeout_s = self.member.timeout_s
+        async for result in self._within(some, timeout_s):
+            self._check(result, result.task_id)
+
+    async def _within(self, ids: list[str], timeout_s: float) -> Any:
+        results = self.client.as_completed(ids, timeout=timeout_s)
+        begun, stopped_s = self.world.loop.time(), self.process.stopped_s
+        try:
+            async for result in results:
+                yield result
+        except ClientStateError:
+            self.world.ledger.claim(not self.member.is_up or self.client is not self.member.client, "not stopped")
+            raise
+        finally:
+            took_s = self.world.loop.time() - begun - (self.process.stopped_s - stopped_s)
+            self.world.ledger.claim(took_s <= timeout_s + _LATE_S, f"as_completed took {took_s} s")
+
+    async def cancel(self) -> None:
+        ids = self._own_ids()
+        if not ids:
+            return
+        task_id = self.world.chance.choice(ids)
+        answer = await self._timed(self.client.cancel(task_id))
+        if answer:
+            self.world.ledger.cancelled.add(task_id)
+            known = self.world.ledger.recorded.get(task_id)
+            is_so = known is not None and known.status is TaskStatus.CANCELLED
+            self.world.ledger.claim(is_so, f"{task_id} is said to be cancelled: {known}")
+
+    # -- when all faults have ended but one
+
+    async def calm(self) -> None:
+        """Lose one connection in each kind of call; with a retry left, none may notice."""
+        self.process.calls_under_way += 1
+        try:
+            await self._calm()
+        except FastQueueError as error:
+            self.world.ledger.claim(False, f"{self.member.name} lost one connection: {error!r}")
+        finally:
+            self.process.calls_under_way -= 1
+
+    async def _calm(self) -> None:
+        client, world = self.client, self.world
+        if self.member.retries > 0:
+            name, args = self._arguments(calm=True)
+            world.cut_soon(self.process)
+            world.acknowledge(args[0], await self._timed(client.delay(name, *args)))
+            name, args = self._arguments(calm=True)
+            submitted = asyncio.create_task(self._timed(client.submit_task(name, args)))
+            await asyncio.sleep(0.15)
+            world.cut_now(self.process)
+            result = await submitted
+            world.acknowledge(args[0], result.task_id)
+            self._check(result, result.task_id)
+        for task_id in world.ids[-1:]:
+            world.cut_soon(self.process)
+            await self._timed(client.get_task_result(task_id))
+            world.cut_soon(self.process)
+            await self._timed(client.cancel(task_id))

@@ -1,0 +1,168 @@
+"""Own what must be true of a whole history, whoever lived through it: tasks, runs, results.
+
+The engine that keeps the books here is the real one; it is looked at before and after each turn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from tests.simulation.invariants import check, check_new_leases, true_due
+
+from fastqueue.control_plane.engine import Engine
+from fastqueue.core import commands as cmd
+from fastqueue.tasks.serializer import decode_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fastqueue.control_plane.engine import Peers
+    from fastqueue.core import changes as ch
+    from fastqueue.core.records import Result
+    from fastqueue.store.memory import MemoryStore
+
+__all__ = ["Ledger", "WatchedEngine"]
+
+
+class Ledger:
+    """Know what was promised and what has happened, and compare.
+
+    Every call that submits a task passes a key of its own as the task's first argument, so that one
+    submission is told from another whatever its id.
+    """
+
+    def __init__(self, broke: Callable[[Exception], None]) -> None:
+        self._broke = broke
+        self.key_of: dict[str, int] = {}
+        self.id_of: dict[int, str] = {}
+        self.acknowledged: set[str] = set()
+        self.recorded: dict[str, Result] = {}
+        self.cancelled: set[str] = set()
+        # How often a task may be sent, by key, and how often it arrived.
+        self.sends_max: dict[int, int] = {}
+        self.sent: Counter[int] = Counter()
+        # Every run's value: the lease it was made under; and the newest lease of each task.
+        self.token_of: dict[str, int] = {}
+        self.granted: dict[str, int] = {}
+        self.lost_tokens: set[int] = set()
+        self.runs: dict[int, list[str]] = defaultdict(list)
+        self.stale = 0
+        self.turns = 0
+        self.full = 0
+
+    def claim(self, holds: object, what: str) -> None:
+        """Note that something must hold."""
+        if not holds:
+            self._broke(AssertionError(what))
+
+    # -- what is told
+
+    def on_command(self, command: cmd.Command) -> None:
+        if isinstance(command, cmd.Submit):
+            for new in command.tasks:
+                key = decode_arguments(new.payload)[0][0]
+                self.sent[key] += 1
+                self.claim(self.sent[key] <= self.sends_max[key], f"{key} is sent too often")
+
+    def on_durable(self, change: ch.TasksAdded) -> None:
+        for new in change.tasks:
+            key = decode_arguments(new.payload)[0][0]
+            self.claim(new.task_id not in self.key_of, f"{new.task_id} is stored a second time")
+            known = self.id_of.setdefault(key, new.task_id)
+            self.claim(known == new.task_id, f"{key} is stored as {known} and as {new.task_id}")
+            self.key_of[new.task_id] = key
+
+    def on_acknowledged(self, key: int, task_id: str) -> None:
+        self.claim(self.id_of.get(key) == task_id, f"{task_id} is acknowledged and isn't stored")
+        self.acknowledged.add(task_id)
+
+    def on_run(self, key: int, token: int) -> str:
+        value = f"{key}/{len(self.runs[key]) + 1}"
+        self.runs[key].append(value)
+        self.token_of[value] = token
+        return value
+
+    def on_results(self, results: Iterable[Result], where: str) -> None:
+        """Compare results that somebody was told with what is recorded."""
+        for result in results:
+            known = self.recorded.get(result.task_id)
+            self.claim(known == result, f"{result.task_id}: {where} has {result}, recorded: {known}")
+
+    # -- turns
+
+    def on_stored(self, store: MemoryStore) -> None:
+        """Note what is recorded, once it is durable."""
+        for task_id, (_, _, result) in store._tables.results.items():
+            known = self.recorded.get(task_id)
+            if known is None:
+                self.recorded[task_id] = result
+                self._check_new(task_id, result)
+            else:
+                self.claim(known == result, f"the result of {task_id} has changed")
+
+    def _check_new(self, task_id: str, result: Result) -> None:
+        self.claim(result.status.is_terminal, f"{task_id} is recorded and not over")
+        key = self.key_of.get(task_id)
+        self.claim(key is not None, f"{task_id} is recorded and was never stored")
+        error = result.error or ""
+        if result.result is not None:
+            value = result.result.decode().strip('"')
+        elif error.startswith("ValueError: "):
+            value = error.removeprefix("ValueError: ")
+        else:
+            return
+        self.claim(value in self.runs[key or 0], f"{task_id} has a result of another: {value}")
+        token = self.token_of.get(value, -1)
+        self.claim(token not in self.lost_tokens, f"{task_id}: a lost lease's outcome is recorded")
+        granted = self.granted.get(task_id, token)
+        self.claim(token >= granted, f"{task_id}: the outcome of an older lease is recorded")
+        self.claim(task_id not in self.cancelled, f"{task_id} is cancelled and has run")
+
+    def check_end(self) -> None:
+        for task_id in self.acknowledged:
+            self.claim(task_id in self.recorded, f"{task_id} was acknowledged and is lost")
+        for task_id in self.key_of:
+            self.claim(task_id in self.recorded, f"{task_id} was stored and never ended")
+
+
+class WatchedEngine(Engine):
+    """Be the real engine, looked at before and after each turn."""
+
+    ledger: Ledger
+
+    def put(self, command: cmd.Command, size_bytes: int = 0) -> None:
+        self.ledger.on_command(command)
+        super().put(command, size_bytes)
+
+    async def turn(self, peers: Peers) -> None:
+        core, ledger, store = self.core, self.ledger, self.store
+        now = self._clock()
+        tables = store._tables  # type: ignore[attr-defined]
+        crashes = {key: task.crashes for key, task in tables.tasks.items()}
+        tokens = {task.key: task.token for task in core.state.tasks.values() if task.token}
+        stale = core.state.stale_outcomes
+        await super().turn(peers)
+        ledger.turns += 1
+        ledger.stale += core.state.stale_outcomes - stale
+        try:
+            if self.core is not core:
+                ledger.full += 1
+                return
+            for key, task in store._tables.tasks.items():  # type: ignore[attr-defined]
+                if task.crashes > crashes.get(key, 0) and key in tokens:
+                    ledger.lost_tokens.add(tokens[key])
+            ledger.on_stored(store)  # type: ignore[arg-type]
+            for task in core.state.tasks.values():
+                if task.token:
+                    ledger.granted[task.task_id] = max(
+                        task.token, ledger.granted.get(task.task_id, 0)
+                    )
+            check(core, store)  # type: ignore[arg-type]
+            quiet_until = core.state.leases_begin_at
+            check_new_leases(core, set(tokens.values()), now, quiet_until)
+            due = min((d for d in (core.next_due(), self._book.next_due()) if d), default=None)
+            true = true_due(core, self._book)
+            ledger.claim(true is None or (due is not None and due <= true), "a timer is lost")
+        except AssertionError as error:
+            ledger._broke(error)

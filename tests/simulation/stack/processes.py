@@ -1,0 +1,313 @@
+"""Own the processes of a simulated world: each is made of the package's own parts.
+
+A control plane is the real engine and server on a simulated disk; a subworker is the real
+`Subworker`, with its runtime and dialer; a client is the real `Client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.invariants import check_stopped, memory_of
+from tests.simulation.stack.ledger import WatchedEngine
+from tests.simulation.stack.loop import VirtualLoop
+from tests.simulation.stack.seams import WALL_AT_0
+
+from fastqueue.client.client import Client
+from fastqueue.config import SubworkerSettings, parse_address
+from fastqueue.control_plane.server import Server
+from fastqueue.core.limits import CoreLimits
+from fastqueue.errors import ConfigurationError, StoreError
+from fastqueue.protocol.announcement import Announcement
+from fastqueue.protocol.messages import PROTOCOL_VERSION
+from fastqueue.subworker.app import Subworker
+from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.simulation.stack.loop import Process
+    from tests.simulation.stack.world import World
+
+    from fastqueue.store.base import NumberedCallback
+
+__all__ = ["ClientProcess", "ControlPlaneProcess", "Member", "SubworkerProcess"]
+
+LIMITS = CoreLimits(
+    live_tasks_max=30,
+    lanes_max=9,
+    window_max=4,
+    window_total=12,
+    window_min=2,
+    retained_max=40,
+    retained_ttl_s=60.0,
+    tombstones_max=400,
+    payload_bytes_max=200,
+    watched_max=10,
+)
+ANNOUNCED_EVERY_S = 2.0
+PORT = 5555
+
+
+class Member:
+    """Live through one process after another under the same name."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.process: Process | None = None
+        self.is_leaving = False
+
+    @property
+    def is_up(self) -> bool:
+        return self.process is not None and not self.is_leaving
+
+    @property
+    def loop(self) -> VirtualLoop:
+        return self.world.loop
+
+    def boot(self) -> None:
+        assert self.process is None
+        self.world.note(f"{self.name} starts")
+        self.process = self.loop.start_process(self.name)
+        self.is_leaving = False
+        self.loop.spawn(self.process, self.world.guard(self.main))
+
+    async def main(self) -> None:
+        raise NotImplementedError
+
+    async def leave(self) -> None:
+        """Stop in order."""
+        raise NotImplementedError
+
+    def kill(self, *, vanishes: bool = False) -> None:
+        """End without another line being run."""
+        process, self.process = self.process, None
+        if process is not None:
+            self.world.note(f"{self.name} {'vanishes' if vanishes else 'is killed'}")
+            process.is_alive = False
+            self.loop.network.kill(process, vanishes=vanishes)
+
+    def begin_to_leave(self) -> None:
+        assert self.process is not None
+        self.world.note(f"{self.name} is told to stop")
+        self.is_leaving = True
+        self.loop.spawn(self.process, self.world.guard(self._leave))
+
+    async def _leave(self) -> None:
+        process = self.process
+        assert process is not None
+        await self.leave()
+        me = asyncio.current_task()
+        for _ in range(100):
+            left = [task for task in process.tasks if not task.done() and task is not me]
+            if not left:
+                break
+            await asyncio.sleep(0.1)
+        self.world.ledger.claim(not left, f"{self.name} has stopped and left {left}")
+        self.world.note(f"{self.name} has stopped")
+        process.is_alive = False
+        self.process = None
+        self.loop.network.kill(process)
+
+
+class ControlPlaneProcess(Member):
+    """Be the control plane."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self.port = PORT
+        self.engine: WatchedEngine | None = None
+        self._memory: dict[str, Any] | None = None
+        self.boots = 0
+
+    def begin(self) -> None:
+        """Recover what the disk has, as a process that starts does."""
+        world = self.world
+        world.store.restart()
+        world.ledger.on_stored(world.store)
+        self.engine = WatchedEngine(
+            world.store,
+            LIMITS,
+            clock=self.loop.time,
+            wall=lambda: WALL_AT_0 + self.loop.time(),
+            full_retry_s=0.3,
+        )
+        self.engine.ledger = world.ledger
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            rebuilt = memory_of(self.engine.core)
+            world.ledger.claim(rebuilt == memory, "a rebuilt core isn't what it was")
+
+    async def main(self) -> None:
+        world = self.world
+        try:
+            self.begin()
+        except StoreError:
+            world.die(self)  # no start on a full disk: whoever started it tries again
+            return
+        engine = self.engine
+        assert engine is not None
+        self.boots += 1
+        self.server = Server(engine, "control-plane-1", self._check_callback)
+        peers = _Peers(self.server)
+        self._running = asyncio.create_task(engine.run(peers), name="engine")
+        address = parse_address(f"tcp://127.0.0.1:{self.port}", setting="address")
+        await self.server.start(address)
+        announcement = Announcement(
+            control_plane_id="control-plane-1",
+            address=str(address),
+            epoch=engine.epoch,
+            protocol=PROTOCOL_VERSION,
+        )
+        self._announcing = asyncio.create_task(self._announce(announcement), name="announcer")
+        try:
+            await asyncio.shield(self._running)
+        except StoreError as error:
+            world.note(f"the control plane ends: {error}")
+            world.die(self)
+
+    def _check_callback(self, address: str) -> None:
+        raise ConfigurationError(f"callbacks are no part of this world, nor is {address}")
+
+    async def _announce(self, announcement: Announcement) -> None:
+        network = self.loop.network
+        while True:
+            assert self.process is not None
+            for process, ear in self.loop.ears:
+                if process is not None and process.is_alive:
+                    cut_off = network.is_cut_off(process) or network.is_cut_off(self.process)
+                    if not cut_off and (self.world.is_calm or self.world.chance.random() < 0.9):
+                        self.loop.schedule(process, network.delay_s, ear.hear, announcement)
+            await asyncio.sleep(ANNOUNCED_EVERY_S)
+
+    async def leave(self) -> None:
+        world, engine = self.world, self.engine
+        if engine is None or not hasattr(self, "_announcing"):
+            world.die(self)
+            await asyncio.Event().wait()
+            return
+        self._announcing.cancel()
+        await self.server.stop()
+        engine.stop()
+        await asyncio.wait([self._running])
+        if self._running.exception() is None and not engine.is_full:
+            check_stopped(engine.core, world.store)
+            self._memory = memory_of(engine.core)
+        world.store.restart()
+
+
+class _Peers:
+    """Be what the engine talks to; there are no callbacks in this world."""
+
+    def __init__(self, server: Server) -> None:
+        self.send = server.send
+        self.close = server.close
+        self.close_all = server.close_all
+        self.is_writable = server.is_writable
+        self.hold_back = server.hold_back
+        self.read_again = server.read_again
+        self.resume = server.resume
+
+    def deliver(self, address: str, callbacks: Sequence[NumberedCallback]) -> None:
+        raise AssertionError(f"a callback to {address} that nobody asked for")
+
+
+class SubworkerProcess(Member):
+    """Be one subworker."""
+
+    def __init__(self, world: World, name: str, names: tuple[str, ...], slots: int) -> None:
+        super().__init__(world, name)
+        self.names = names
+        self.slots = slots
+        self.subworker: Subworker | None = None
+        self.grace_s = 1.0
+
+    async def main(self) -> None:
+        registry = TaskRegistry()
+        for name in self.names:
+            function = partial(self._run, name)
+            registry.register(
+                TaskDefinition(name=name, function=function, executor="coroutine", module="world")
+            )
+        settings = SubworkerSettings(
+            worker_id=self.name,
+            control_plane_address=self.world.address_of(self),
+            concurrency=self.slots,
+        )
+        self.subworker = Subworker(settings, registry)
+        await self.subworker.start()
+
+    async def _run(self, name: str, key: int, fate: str, seconds: float) -> str:
+        """Be the task function: take time, and end as the caller wished."""
+        subworker, me = self.subworker, asyncio.current_task()
+        assert subworker is not None
+        assert subworker._runtime is not None
+        running = subworker._runtime._running
+        token = next(token for token, task in running.items() if task is me)
+        value = self.world.ledger.on_run(key, token)
+        self.world.note(f"{self.name} runs {name} {value}")
+        await asyncio.sleep(seconds)
+        if fate == "fail":
+            raise ValueError(value)
+        if fate == "kill" and not self.is_leaving:
+            self.world.die(self)
+            await asyncio.Event().wait()
+        return value
+
+    async def leave(self) -> None:
+        if self.subworker is not None:
+            await self.subworker.stop(self.grace_s)
+
+
+class ClientProcess(Member):
+    """Be one application with a client."""
+
+    def __init__(self, world: World, name: str, timeout_s: float, retries: int) -> None:
+        super().__init__(world, name)
+        self.timeout_s = timeout_s
+        self.retries = retries
+        self.client: Client | None = None
+        self.disconnects = 0
+
+    async def main(self) -> None:
+        self.client = Client(
+            timeout=self.timeout_s,
+            retries=self.retries,
+            control_plane_address=self.world.address_of(self),
+        )
+        # It goes into the hello; the name of whatever runs this would make other histories of it.
+        self.client._name = self.name
+        started = asyncio.create_task(self.client.start())
+        await asyncio.sleep(0)
+        connection = self.client._connection
+        assert connection is not None
+        push, lost = connection.results.push, connection.on_disconnected
+
+        def checked_push(results: Any) -> None:
+            results = list(results)
+            self.world.ledger.on_results(results, f"a push to {self.name}")
+            self.world.pushed += len(results)
+            push(results)
+
+        def counted_loss(reason: Exception | None) -> None:
+            self.disconnects += 1
+            lost(reason)
+
+        connection.results.push = checked_push  # type: ignore[method-assign]
+        connection.on_disconnected = counted_loss  # type: ignore[method-assign]
+        await started
+
+    async def leave(self) -> None:
+        client = self.client
+        if client is None:
+            return
+        if self.world.chance.random() < 0.5:
+            await client.aclose()
+        else:
+            client.stop()
+        client.stop()
+
+

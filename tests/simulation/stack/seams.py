@@ -1,0 +1,80 @@
+"""Own what a simulated world puts in the place of clocks, chance and sockets nobody else replaces.
+
+The package's own code isn't changed for it: these are names in its modules, put back afterwards.
+Bounds are made small, so that a short history reaches them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.stack.loop import VirtualLoop
+
+from fastqueue.client import client, lifecycle, submissions
+from fastqueue.control_plane import engine
+from fastqueue.link import connection, dialer, discovery
+from fastqueue.subworker import app as subworker_app
+from fastqueue.subworker import runtime
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+
+__all__ = ["WALL_AT_0", "Ear", "sewn"]
+
+WALL_AT_0 = 1_700_000_000.0
+
+_BOUNDS = (
+    (submissions, "_BATCH_TASKS_MAX", 4),
+    (submissions, "_WINDOW_TASKS", 8),
+    (submissions, "_WINDOW_BYTES", 1_000),
+    (submissions, "_WAITING_TASKS_MAX", 16),
+    (connection, "_WRITE_HIGH_BYTES", 400),
+    (engine, "_TURN_COMMANDS_MAX", 6),
+    (engine, "_INBOX_HIGH", 4),
+    (runtime, "_REPORT_OUTCOMES_MAX", 3),
+)
+
+
+class Ear(discovery.DiscoveryListener):
+    """Hear announcements over the simulated network; what is made of them is the real thing."""
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.ears.append((loop.process, self))
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def hear(self, announcement: Any) -> None:
+        if not self._is_closed:
+            self._note(announcement)
+
+
+@contextlib.contextmanager
+def sewn(loop: VirtualLoop, chance: random.Random, new_id: Callable[[], str]) -> Iterator[None]:
+    """Let the package take its time, chance and ids from a world, while this is open."""
+    clock = SimpleNamespace(monotonic=loop.time, time=lambda: WALL_AT_0 + loop.time())
+    uuids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{chance.getrandbits(128):032x}"))
+    replaced: list[tuple[Any, str, Any]] = [
+        *_BOUNDS,
+        (client, "new_task_id", new_id),
+        (lifecycle, "uuid", uuids),
+        (subworker_app, "uuid", uuids),
+        (runtime, "time", clock),
+        (discovery, "time", clock),
+        (dialer, "random", chance),
+        (dialer, "DiscoveryListener", Ear),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in replaced]
+    try:
+        for module, name, value in replaced:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)

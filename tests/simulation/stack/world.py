@@ -1,0 +1,246 @@
+"""Own a world of whole processes: real clients, real subworkers, a real control plane's server.
+
+Where `tests.simulation.world` plays the engine and the core against peers that are models, here all
+of the package runs but sockets, threads and SQLite: on a clock that jumps, over a network that
+breaks, on a disk that fills, in processes that are killed. A seed is a whole history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.stack.calls import Calls
+from tests.simulation.stack.disk import SimulatedStore
+from tests.simulation.stack.faults import Faults
+from tests.simulation.stack.ledger import Ledger
+from tests.simulation.stack.loop import VirtualLoop
+from tests.simulation.stack.processes import (
+    PORT,
+    ClientProcess,
+    ControlPlaneProcess,
+    Member,
+    SubworkerProcess,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tests.simulation.stack.loop import Process
+
+__all__ = ["World"]
+
+STEPS = 50
+_STEP_S = 0.15
+# How long everything may take to come to its end once all faults have: three crashes of a task that
+# kills, each with its restart, and what waits behind it.
+_SETTLE_S_MAX = 90.0
+_POLL_S = 0.25
+
+
+class World(Faults):
+    """Play one history.
+
+    Args:
+        seed: decides all of it.
+        loop: where it is played.
+        chance: what the seed makes.
+    """
+
+    def __init__(self, loop: VirtualLoop, chance: random.Random) -> None:
+        self.loop = loop
+        self.chance = chance
+        self.trace: list[str] = []
+        self.broken: asyncio.Future[Any] = loop.create_future()
+        self.failure: Exception | None = None
+        self.ledger = Ledger(self.broke)
+        commit_s = chance.choice((0.0002, 0.002, 0.03))
+        self.store = SimulatedStore(chance, self.ledger.on_durable, commit_s)
+        self.is_calm = False
+        self.ids: list[str] = []
+        self.keys = 0
+        self.pushed = 0
+        self.errors: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        # With discovery a control plane may come back at another port.
+        self.moves = chance.random() < 0.4
+        self.control_plane = ControlPlaneProcess(self, "control-plane")
+        self.subworkers = [
+            SubworkerProcess(self, "sub-0", ("work", "rare"), 2),
+            SubworkerProcess(self, "sub-1", ("work",), 3),
+            SubworkerProcess(self, "sub-2", ("rare",), 1),
+        ]
+        self.clients = [
+            ClientProcess(self, f"client-{n}", chance.choice((3.0, 6.0, 20.0)), retries)
+            for n, retries in enumerate((3, chance.choice((0, 1, 2))))
+        ]
+        self.members: list[Member] = [self.control_plane, *self.subworkers, *self.clients]
+
+    # -- what the others use
+
+    def note(self, what: str) -> None:
+        self.trace.append(f"{self.loop.time():.4f} {what}")
+
+    def broke(self, error: Exception) -> None:
+        """End the history: something that must hold doesn't."""
+        if self.failure is None:
+            self.failure = error
+            self.note(f"broken: {error}")
+            if not self.broken.done():
+                self.loop.schedule(None, 0.0, self.broken.set_result, None)
+
+    async def guard(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Run something in a process that isn't to fail."""
+        try:
+            await make()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is breaks the history
+            self.broke(error)
+
+    def new_id(self) -> str:
+        task_id = f"{int(self.loop.time() * 1000):010x}-{len(self.ids):04d}"
+        self.ids.append(task_id)
+        return task_id
+
+    def next_key(self, sends_max: int) -> int:
+        self.keys += 1
+        self.ledger.sends_max[self.keys] = sends_max
+        return self.keys
+
+    def acknowledge(self, key: int, task_id: str) -> None:
+        self.note(f"{task_id} ({key}) is acknowledged")
+        self.ledger.on_acknowledged(key, task_id)
+
+    def address_of(self, member: Member) -> str | None:
+        """Return where a member is told that the control plane is; None if it is to discover it."""
+        return None if self.moves else f"tcp://127.0.0.1:{PORT}"
+
+    def die(self, member: Member) -> None:
+        """Kill a process from within it; it runs to its next wait."""
+        self.loop.schedule(None, 0.0, self._die, member, member.process)
+
+    def _die(self, member: Member, process: Process) -> None:
+        if member.process is process:
+            member.kill()
+            self.boot_later(member)
+
+    def cut_soon(self, process: Process) -> None:
+        """Cut a process's connection after a few more bytes in either direction."""
+        for link in self.loop.network.links_of(process):
+            link.ways[self.chance.randrange(2)].cut_after = self.chance.randint(1, 60)
+
+    def cut_now(self, process: Process) -> None:
+        for link in self.loop.network.links_of(process):
+            link.reset()
+
+    # -- a history
+
+    async def play(self) -> None:
+        for member in self.members:
+            member.boot()
+        await asyncio.sleep(0.2)
+        for _ in range(STEPS):
+            self.step()
+            await asyncio.sleep(self.chance.expovariate(1 / _STEP_S))
+            self._look()
+        await self._settle()
+        await self._lose_one_connection_each()
+        self._check_agreement()
+        self.ledger.check_end()
+        await self._end()
+
+    def _look(self) -> None:
+        """Check what is bounded in the processes, now that all of them wait."""
+        for complaint in self.loop.complaints:
+            self.broke(AssertionError(f"asyncio complains: {complaint}"))
+        for member in self.clients:
+            connection = member.client._connection if member.client and member.process else None
+            if connection is not None:
+                s = connection.submissions
+                sent = sum(len(batch.tasks) for batch in s._sent.values())
+                size = sum(batch.size_bytes for batch in s._sent.values())
+                waiting = sum(len(batch.tasks) for batch in s._waiting)
+                counted = (s._sent_tasks, s._sent_bytes, s._waiting_tasks)
+                self.ledger.claim((sent, size, waiting) == counted, "a window is miscounted")
+                self.ledger.claim(sent < 8 + 4, f"{sent} tasks are on their way")
+                self.ledger.claim(waiting < 16 + 9 + 12, f"{waiting} tasks wait in a client")
+
+    async def _settle(self) -> None:
+        """End all faults; everything must come to its end in bounded time."""
+        self.note("all faults end")
+        self.end_faults()
+        deadline = self.loop.time() + _SETTLE_S_MAX
+        while not self._is_quiet():
+            if self.loop.time() > deadline:
+                raise AssertionError(f"it never ends: {self._what_is_left()}")
+            await asyncio.sleep(_POLL_S)
+            self._look()
+
+    def _is_quiet(self) -> bool:
+        engine = self.control_plane.engine
+        return (
+            all(member.is_up for member in self.members)
+            and engine is not None
+            and not engine.core.state.lanes.live
+            and self.calls_under_way() == 0
+            and not any(s.subworker and s.subworker._runtime._held for s in self.subworkers)
+        )
+
+    def calls_under_way(self) -> int:
+        return sum(process.calls_under_way for process in self.loop.processes if process.is_alive)
+
+    def _what_is_left(self) -> str:
+        engine = self.control_plane.engine
+        live = engine.core.state.lanes.live if engine else "?"
+        down = [member.name for member in self.members if not member.is_up]
+        held = [
+            list(s.subworker._runtime._held)
+            for s in self.subworkers
+            if s.subworker and s.subworker._runtime
+        ]
+        return f"{live} tasks, {self.calls_under_way()} calls, held {held}, down {down}"
+
+    async def _lose_one_connection_each(self) -> None:
+        self.note("each client loses a connection in each kind of call")
+        for member in self.clients:
+            assert member.process is not None
+            self.loop.spawn(member.process, self.guard(Calls(self, member).calm))
+        for member in self.subworkers:
+            assert member.process is not None
+            self.loop.schedule(None, self.chance.random() / 2, self.cut_now, member.process)
+        deadline = self.loop.time() + _SETTLE_S_MAX
+        await asyncio.sleep(1.0)
+        while not self._is_quiet():
+            if self.loop.time() > deadline:
+                raise AssertionError(f"it never ends: {self._what_is_left()}")
+            await asyncio.sleep(_POLL_S)
+            self._look()
+        await asyncio.sleep(1.5)
+
+    def _check_agreement(self) -> None:
+        """Assert that the control plane and its subworkers believe the same of each other."""
+        engine = self.control_plane.engine
+        assert engine is not None
+        workers = {worker.name: worker for worker in engine.core.state.workers}
+        for member in self.subworkers:
+            assert member.subworker is not None
+            runtime, worker = member.subworker._runtime, workers.get(member.name)
+            assert runtime is not None
+            claim = self.ledger.claim
+            claim(worker is not None and worker.session, f"{member.name} isn't connected")
+            if worker is not None:
+                capacity = runtime._prefetch.capacity
+                claim(worker.capacity == capacity, f"{member.name} holds {capacity}")
+            claim(not runtime._unacknowledged, f"{member.name} waits for acknowledgements")
+            claim(runtime._quiet.is_set(), f"{member.name} doesn't know that it is idle")
+
+    async def _end(self) -> None:
+        """Stop all in order: nothing may be left behind."""
+        for member in (*self.clients, *self.subworkers, self.control_plane):
+            member.begin_to_leave()
+            while member.process is not None and self.failure is None:
+                await asyncio.sleep(0.1)
+        self._look()
