@@ -80,8 +80,8 @@ layers: setup ## Check that a layer imports only downward.
 unit: setup ## Test the parts.
 	$(PYTEST) tests/unit
 
-simulation: setup ## Play seeded histories of faults; SEED=n plays one again.
-	$(PYTEST) $(if $(SEED),-s -k one_history) tests/simulation
+simulation: setup ## Play seeded histories of faults; SEED=n or STACK_SEED=n plays one again.
+	$(PYTEST) $(if $(SEED),-s -k one_history) $(if $(STACK_SEED),-s -k one_stack) tests/simulation
 
 power: setup ## Cut the store's power 40 times a test: nothing acknowledged may be lost.
 	$(PYTEST) tests/power
@@ -121,6 +121,7 @@ FROM ?= 0
 
 simulate: setup ## Play more histories than the tests do; SEEDS=n of them, FROM=k on.
 	$(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM)
+	$(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM) --world stack
 
 mutants: setup ## Plant faults one at a time; the simulation must catch each.
 	$(BIN) -m tests.simulation.plant

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 
+from tests.simulation.stack.play import verdict as stack_verdict
 from tests.simulation.world import World
 
 STEPS = 250
@@ -81,11 +82,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate")
     parser.add_argument("--seeds", type=int, default=1_000)
     parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--world", choices=("engine", "stack"), default="engine")
     arguments = parser.parse_args()
+    play_one = stack_verdict if arguments.world == "stack" else verdict
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     begun = shown = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
-        for count, (seed, failure) in enumerate(pool.imap(verdict, seeds, _CHUNK), start=1):
+        for count, (seed, failure) in enumerate(pool.imap(play_one, seeds, _CHUNK), start=1):
             if failure:
                 print(f"{failure}\nseed {seed} failed", file=sys.stderr)
                 return 1
@@ -94,7 +97,9 @@ def main() -> int:
                 shown = now
                 rate = count / (now - begun)
                 print(f"{count:,} of {len(seeds):,} seeds held; {rate:.0f} a second", flush=True)
-    print(f"{len(seeds):,} seeds held, from {seeds.start}, in {time.monotonic() - begun:.0f} s")
+    print(
+        f"{len(seeds):,} {arguments.world} seeds held, from {seeds.start}, in {time.monotonic() - begun:.0f} s"
+    )
     return 0
 
 

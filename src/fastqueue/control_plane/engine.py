@@ -166,6 +166,9 @@ class Engine:
             await self.turn(peers)
         while self._inbox and not self.is_full:
             await self.turn(peers)
+        if self.is_full:
+            # What the book holds back is of a turn that was rolled back: the next start recovers.
+            return
         try:
             self.store.write([*self._book.take_all(), ch.Stopped()])
             await self.store.commit()

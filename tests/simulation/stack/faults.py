@@ -147,11 +147,9 @@ class Faults:
         self._kill(self.control_plane)
 
     def kill_in_commit(self) -> None:
-        process = self.control_plane.process
-
         def crash() -> None:
             self.note("... in a commit")
-            self.loop.schedule(None, 0.0, self._kill_if, process)
+            self.loop.schedule(None, 0.0, self._kill_if, self.control_plane.process)
 
         self.store.crash = crash
 
@@ -220,6 +218,7 @@ class Faults:
         self.store.is_full = self.store.breaks_next = False
         self.store.crash = None
         self.loop.network.calm()
+        self.loop.wake_all()
         for member in self.members:
             if member.process is None:
                 self.boot_later(member)

@@ -87,7 +87,9 @@ class Ledger:
         """Compare results that somebody was told with what is recorded."""
         for result in results:
             known = self.recorded.get(result.task_id)
-            self.claim(known == result, f"{result.task_id}: {where} has {result}, recorded: {known}")
+            self.claim(
+                known == result, f"{result.task_id}: {where} has {result}, recorded: {known}"
+            )
 
     # -- turns
 
@@ -146,7 +148,7 @@ class WatchedEngine(Engine):
         ledger.turns += 1
         ledger.stale += core.state.stale_outcomes - stale
         try:
-            if self.core is not core:
+            if self.core is not core or self.is_full:
                 ledger.full += 1
                 return
             for key, task in store._tables.tasks.items():  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.stack.network import Network
@@ -127,6 +128,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.stopped_s += seconds
             self.schedule(None, seconds, self._go_on, process)
 
+    def wake_all(self) -> None:
+        """Let every process that stands still go on."""
+        for process in self.processes:
+            self._go_on(process)
+
     def _go_on(self, process: Process) -> None:
         process.is_stopped = False
         self._ready.extend(process.deferred)  # type: ignore[attr-defined]
@@ -134,6 +140,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def bury(self) -> None:
         """End what was left in the middle of things by processes that were killed."""
+        with warnings.catch_warnings():
+            # What a process was about to begin when it was killed was never awaited.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._bury()
+
+    def _bury(self) -> None:
         for process in self.processes:
             self.process = process
             for task in process.tasks:
@@ -166,7 +178,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = _Timer(when, callback, args, self, context)
         timer.process = self.process

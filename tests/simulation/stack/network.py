@@ -100,7 +100,7 @@ class Network:
         self.loop.schedule(None, seconds, self._heal, process)
 
     def _heal(self, process: Process) -> None:
-        self._cut_off[process] -= 1
+        self._cut_off[process] = max(0, self._cut_off.get(process, 0) - 1)
 
     def kill(self, process: Process, *, vanishes: bool = False) -> None:
         """End a killed process's connections; if its host vanishes too, nobody is told so."""
@@ -114,6 +114,7 @@ class Network:
                 else (link.accepted, link.dialled)
             )
             end.is_lost = True
+            other.out.meet_a_dead_end()
             if vanishes:
                 link.black_hole()
                 wait_s = link.chance.uniform(0.5, GIVES_UP_S)
@@ -128,6 +129,8 @@ class Network:
         self.is_calm = True
         self._cut_off.clear()
         for link in self.links:
+            if any(way.is_black_hole for way in link.ways):
+                link.reset()
             for way in link.ways:
                 way.stalls = 0
                 way.cut_after = None
@@ -267,7 +270,15 @@ class Way:
     def go_on(self) -> None:
         if self._timer is None and self._flight and not self.stalls and self._receiver.is_reading:
             wait_s = max(0.0, self._flight[0][0] - self._loop.time())
-            self._timer = self._loop.schedule(self._receiver.process, wait_s, self._arrive)
+            process = None if self._receiver.is_lost else self._receiver.process
+            self._timer = self._loop.schedule(process, wait_s, self._arrive)
+
+    def meet_a_dead_end(self) -> None:
+        """Go on without the process that received; its kernel answers what still arrives."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.go_on()
 
     def _arrive(self) -> None:
         self._timer = None
@@ -397,7 +408,7 @@ class Stream(asyncio.Transport):
             self.protocol.data_received(data)
 
     def ended(self) -> None:
-        if not self._is_closing:
+        if not self.is_lost and not self._is_closing:
             self.protocol.eof_received()
             self.close()
 

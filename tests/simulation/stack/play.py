@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import logging
 import random
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.stack.loop import VirtualLoop
 from tests.simulation.stack.seams import sewn
 from tests.simulation.stack.world import World
 
-__all__ = ["play"]
+__all__ = ["play", "play_quietly", "verdict"]
 
 
 def play(seed: int, *, shows_trace: bool = False) -> World:
@@ -21,6 +24,7 @@ def play(seed: int, *, shows_trace: bool = False) -> World:
     Raises:
         AssertionError: something that must hold doesn't; its notes say how to play it again.
     """
+    _set_modules_aside()
     chance = random.Random(f"stack {seed}")
     loop = VirtualLoop(chance)
     world: World | None = None
@@ -28,6 +32,7 @@ def play(seed: int, *, shows_trace: bool = False) -> World:
         world = World(loop, chance)
         with sewn(loop, chance, world.new_id):
             loop.run_until_complete(_main(world))
+            world.is_over = True
             loop.bury()
         gc.collect()
         if world.failure is None and loop.complaints:
@@ -51,3 +56,27 @@ async def _main(world: World) -> None:
     waits: list[asyncio.Future[Any]] = [playing, world.broken]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     playing.cancel()
+
+
+@functools.cache
+def _set_modules_aside() -> None:
+    """Let the collection after each history look only at what the history left."""
+    gc.collect()
+    gc.freeze()
+
+
+def play_quietly(seed: int) -> World | Exception:
+    """Play one history without the package's log; return its world, or what broke."""
+    logging.disable(logging.ERROR)
+    try:
+        return play(seed)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong is the verdict
+        return error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def verdict(seed: int) -> tuple[int, str]:
+    """Play one history in a process of a pool; return its failure as text, or nothing."""
+    end = play_quietly(seed)
+    return seed, "".join(traceback.format_exception(end)) if isinstance(end, Exception) else ""

