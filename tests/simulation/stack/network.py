@@ -69,7 +69,7 @@ class Network:
         self.connects += 1
         chance = random.Random(self.chance.getrandbits(64))
         await asyncio.sleep(self.delay(chance))
-        while self.is_cut_off(process) or self.is_cut_off(self._listening.get(port, (None, 0))[0]):
+        while self.is_cut_off(process) or self.is_cut_off(self._listening.get(port, (None, 0))[0]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         if not self.is_listening(port):
             raise ConnectionRefusedError(111, "Connection refused")

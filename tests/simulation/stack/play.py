@@ -9,7 +9,7 @@ import logging
 import random
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.simulation.stack.loop import VirtualLoop
 from tests.simulation.stack.seams import sewn

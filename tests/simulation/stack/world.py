@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-STEPS = 50
+STEPS = 35
 _STEP_S = 0.15
 # How long everything may take to come to its end once all faults have: three crashes of a task that
 # kills, each with its restart, and what waits behind it.
@@ -133,6 +133,11 @@ class World(Faults):
         """Cut a process's connection after a few more bytes in either direction."""
         for link in self.loop.network.links_of(process):
             link.ways[self.chance.randrange(2)].cut_after = self.chance.randint(1, 60)
+
+    def cut_no_more(self, process: Process) -> None:
+        for link in self.loop.network.links_of(process):
+            for way in link.ways:
+                way.cut_after = None
 
     def cut_now(self, process: Process) -> None:
         for link in self.loop.network.links_of(process):
@@ -243,6 +248,6 @@ class World(Faults):
         """Stop all in order: nothing may be left behind."""
         for member in (*self.clients, *self.subworkers, self.control_plane):
             member.begin_to_leave()
-            while member.process is not None and self.failure is None:
+            while member.process is not None and self.failure is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         self._look()
