@@ -97,9 +97,10 @@ def main() -> int:
                 shown = now
                 rate = count / (now - begun)
                 print(f"{count:,} of {len(seeds):,} seeds held; {rate:.0f} a second", flush=True)
-    print(
-        f"{len(seeds):,} {arguments.world} seeds held, from {seeds.start}, in {time.monotonic() - begun:.0f} s"
-    )
+
+    took = time.monotonic() - begun
+    print(f"{len(seeds):,} {arguments.world} seeds held, from {seeds.start}, in {took:.0f} s")
+
     return 0
 
 
