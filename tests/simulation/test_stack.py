@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ONE = os.environ.get("STACK_SEED")
 AT_ONCE = 100
-STARTS = range(0, 800, AT_ONCE)
+STARTS = range(0, 200, AT_ONCE)
 
 
 @pytest.fixture(scope="module")
