@@ -114,7 +114,8 @@ class Server:
         self._listeners: list[Listener] = []
         self._by_connection: dict[Connection, _Session] = {}
         self._by_number: dict[int, _Session] = {}
-        self._held_back: set[Connection] = set()
+        # In the order in which they came to be held back.
+        self._held_back: dict[Connection, None] = {}
         # Those that aren't admitted yet, the oldest first.
         self._strangers: dict[Connection, None] = {}
         self._sessions_max = sessions_max
@@ -204,7 +205,7 @@ class Server:
 
     def resume(self) -> None:
         """Read again from the peers that were held back because the engine was behind."""
-        held_back, self._held_back = self._held_back, set()
+        held_back, self._held_back = self._held_back, {}
         for connection in held_back:
             self._read(connection)
 
@@ -250,7 +251,7 @@ class Server:
                 self._greet(session, body)
         if self._engine.is_behind:
             connection.pause_reading()
-            self._held_back.add(connection)
+            self._held_back[connection] = None
 
     def _on_writable(self, connection: Connection) -> None:
         session = self._by_connection.get(connection)
@@ -259,7 +260,7 @@ class Server:
 
     def _on_closed(self, connection: Connection, reason: Exception | None) -> None:
         session = self._by_connection.pop(connection)
-        self._held_back.discard(connection)
+        self._held_back.pop(connection, None)
         self._strangers.pop(connection, None)
         self._large.forget(connection)
         if session.hello_timer is not None:

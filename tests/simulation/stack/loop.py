@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +54,24 @@ class _Timer(asyncio.TimerHandle):
     process: Process | None
 
 
-class _Future(asyncio.Future[Any]):
+_numbers = itertools.count()
+
+
+class _Numbered:
+    """Lie in a set where the history says, not where its address does."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        self.number = self.number or next(_numbers)
+        return self.number
+
+
+class _Future(_Numbered, asyncio.Future[Any]):
     process: Process | None = None
 
 
-class _Task(asyncio.Task[Any]):
+class _Task(_Numbered, asyncio.Task[Any]):
     process: Process | None = None
 
 
