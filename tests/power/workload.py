@@ -79,7 +79,7 @@ class History:
         if self._live and rng.random() < 0.2:
             key, _ = rng.choice(self._live)
             changes += [
-                ch.LeasesAdded([(key, 7, "w")]),
+                ch.LeasesAdded([(key, 7, "w", False)]),
                 ch.LeasesLost([(rng.randint(1, 9), 0, key)]),
             ]
         if self._results and rng.random() < 0.3:

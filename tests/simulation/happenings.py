@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SESSION = 1_000_000_000
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
 DISK_FREE_MIN = 1_000
+AT_MOST_ONCE = frozenset({"pow"})
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 
@@ -44,6 +45,12 @@ class Happenings:
     blocked_at: dict[str, float]
     store: MemoryStore
     short_since: float
+    # Which lease a task that is to run at most once has begun under.
+    begun_once: dict[str, int]
+    # Subworkers whose supervisor told of their end, with what had begun in them.
+    dead: dict[str, frozenset[int] | None]
+    # Sessions of dead processes whose connection hasn't ended.
+    lingering: set[int]
     deliveries: list[tuple[str, list[NumberedCallback]]]
 
     def note(self, what: str) -> None:
@@ -64,6 +71,7 @@ class Happenings:
             (1, self.lose_heartbeats),
             (1, self.stop_or_go_on),
             (3, self.resend),
+            (3, self.begin),
             (12, self.report),
             (2, self.report_stale),
             (3, self.give_back),
@@ -200,7 +208,13 @@ class Happenings:
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in peer.held.items()]
         self.put(
             cmd.WorkerReady(
-                peer.session, peer.instance, peer.instance, peer.names, peer.capacity, held
+                peer.session,
+                peer.instance,
+                peer.instance,
+                peer.names,
+                peer.capacity,
+                held,
+                at_most_once=AT_MOST_ONCE,
             )
         )
         for sequence, outcomes in peer.unacknowledged.items():
@@ -216,12 +230,41 @@ class Happenings:
         if not peers:
             return
         peer = self.random.choice(peers)
-        self.disconnect(peer)
         if isinstance(peer, SimulatedSubworker) and self.random.random() < 0.5:
-            # The process died: the next one is another instance and knows nothing.
-            peer.instance = f"{peer.instance}'"
-            peer.held.clear()
-            peer.unacknowledged.clear()
+            self._die(peer)
+        else:
+            self.disconnect(peer)
+
+    def _die(self, peer: SimulatedSubworker) -> None:
+        """End a subworker's process: the next one is another instance and knows nothing."""
+        chance = self.random
+        if is_told := chance.random() < 0.6:
+            running = frozenset(peer.begun) if chance.random() < 0.8 else None
+            self.dead[peer.instance] = running
+            self.put(cmd.WorkerDied(peer.instance, "was killed by SIGKILL", running))
+        if is_told and chance.random() < 0.3:
+            # A program that a task started has inherited its connection.
+            self.lingering.add(peer.session)
+            self.gone_at[peer.instance] = self.now
+            peer.end()
+        else:
+            self.disconnect(peer)
+        peer.instance = f"{peer.instance}'"
+        peer.held.clear()
+        peer.begun.clear()
+        peer.unacknowledged.clear()
+
+    def begin(self) -> None:
+        """Begin some of what a subworker holds, connected or not."""
+        subworker = self.random.choice(self.subworkers)
+        for lease in list(subworker.held.values())[: self.random.randint(1, 3)]:
+            self._begin(subworker, lease)
+
+    def _begin(self, subworker: SimulatedSubworker, lease: Lease) -> None:
+        subworker.begun.add(lease.token)
+        if lease.name in AT_MOST_ONCE:
+            token = self.begun_once.setdefault(lease.task_id, lease.token)
+            assert token == lease.token, "a task to be run at most once has begun twice"
 
     def replace_connection(self) -> None:
         """Connect anew before the old connection's end is noticed."""
@@ -248,6 +291,7 @@ class Happenings:
     def _report(self, subworker: SimulatedSubworker, leases: list[Lease]) -> None:
         outcomes = []
         for lease in leases:
+            self._begin(subworker, lease)
             self.starts[lease.task_id] += 1
             # Each run makes another value, so that a second record would be noticed.
             run = self.starts[lease.task_id]
@@ -286,7 +330,12 @@ class Happenings:
         if subworker is not None and subworker.held:
             reported = {o.task_id for many in subworker.unacknowledged.values() for o in many}
             count = self.random.randint(1, len(subworker.held))
-            chosen = [i for i in list(subworker.held)[-count:] if i not in reported]
+            chosen = [
+                task_id
+                for task_id, lease in list(subworker.held.items())[-count:]
+                if task_id not in reported
+                and not (lease.name in AT_MOST_ONCE and lease.token in subworker.begun)
+            ]
             leases = [subworker.held.pop(task_id) for task_id in chosen]
             held = [HeldLease(lease.task_id, lease.token, lease.attempt) for lease in leases]
             self.put(cmd.GiveBack(subworker.session, held))

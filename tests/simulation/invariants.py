@@ -142,7 +142,7 @@ def check_new_leases(core: Core, old_tokens: set[int], now: float, quiet_until: 
 def true_due(core: Core, book: LeaseBook) -> float | None:
     """Return when something is to be done, from all there is instead of the timers."""
     state, outbox = core.state, core.state.outbox
-    dues = [worker.deadline for worker in state.workers if not worker.session]
+    dues = [w.deadline for w in state.workers if not w.session or w.death is not None]
     silence_max_s, put_off_until = state.limits.silence_max_s, state.workers.silence_due
     connected = state.workers.by_session.values()
     dues += (max(w.heard_at + silence_max_s, put_off_until) for w in connected)
@@ -163,7 +163,9 @@ def check_stopped(core: Core, store: MemoryStore) -> None:
     """Assert that a control plane that stopped in order has written what it kept back."""
     running = [task for task in core.state.tasks.values() if task.worker is not None]
     assert store._tables.leases == {
-        task.key: (task.token, task.worker.instance) for task in running if task.worker is not None
+        task.key: (task.token, task.worker.instance, task.at_most_once)
+        for task in running
+        if task.worker is not None
     }, "a lease wasn't written at the end"
 
 
@@ -173,7 +175,14 @@ def memory_of(core: Core) -> dict[str, Any]:
     return {
         "lanes": {n.lane_id: (n.queue, n.rank, n.name, n.live) for n in state.lanes if n.live},
         "running": {
-            task.key: (task.task_id, task.token, task.attempt, task.crashes, task.worker.instance)
+            task.key: (
+                task.task_id,
+                task.token,
+                task.attempt,
+                task.crashes,
+                task.worker.instance,
+                task.at_most_once,
+            )
             for task in state.tasks.values()
             if task.worker is not None
         },

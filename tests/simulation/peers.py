@@ -48,6 +48,8 @@ class SimulatedSubworker:
         self.names = names
         self.capacity = capacity
         self.held: dict[str, Lease] = {}
+        # The tokens of what has begun in this process, whatever came of it.
+        self.begun: set[int] = set()
         self.unacknowledged: dict[int, list[Outcome]] = {}
         self.last_sequence = 0
         # It was stopped, or its host vanished: it is connected and says nothing.

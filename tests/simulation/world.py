@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
-from tests.simulation.happenings import DISK_FREE_MIN, NAMES, Happenings
+from tests.simulation.happenings import AT_MOST_ONCE, DISK_FREE_MIN, NAMES, Happenings
 from tests.simulation.invariants import (
     check,
     check_new_leases,
@@ -94,6 +94,9 @@ class World(Happenings):
         self.blocked_at: dict[str, float] = {}
         self.silenced = 0
         self.starts: dict[str, int] = defaultdict(int)
+        self.begun_once: dict[str, int] = {}
+        self.dead: dict[str, frozenset[int] | None] = {}
+        self.lingering: set[int] = set()
         # Which lease each run's value came from, and the leases that were declared lost: a crash
         # or a late reconnect may bring back any other, but never one of these.
         self.token_of: dict[bytes | None, int] = {}
@@ -166,6 +169,7 @@ class World(Happenings):
         for peer in (*self.clients, *self.subworkers):
             self.gone_at[peer.instance] = self.now
             peer.end()
+        self.lingering.clear()
         self.deliveries.clear()
 
     @property
@@ -206,7 +210,7 @@ class World(Happenings):
             if task.crashes > crashes.get(key, 0):
                 self.lost_tokens.add(tokens[key])
                 self.losses[task.new.task_id] += 1
-                self._check_given_up(holders[key])
+                self._check_blame(holders[key], tokens[key])
         check(self.engine.core, self.store)
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
@@ -224,7 +228,12 @@ class World(Happenings):
             assert not new, "a task was taken although there is no room"
             self.recorded_while_short += len(tables.results.keys() - recorded)
 
-    def _check_given_up(self, instance: str) -> None:
+    def _check_blame(self, instance: str, token: int) -> None:
+        """Assert that a crash was rightly counted for the task that a subworker held."""
+        if instance in self.dead:
+            running = self.dead[instance]
+            assert running is None or token in running, "a task is blamed that hadn't begun"
+            return
         gone_at = self.gone_at[instance]
         if gone_at == float("inf") or gone_at == self.now:
             heard_at = self.heard_at[instance]
@@ -257,6 +266,8 @@ class World(Happenings):
             assert self.recorded.setdefault(task_id, result) == result, "a result has changed"
             if task_id in self.cancelled:
                 assert result.status is TaskStatus.CANCELLED, "a cancelled task has run"
+            if made_by.startswith(b"LeaseLost"):
+                assert result.name in AT_MOST_ONCE, "a task failed that can be run again"
             if made_by.startswith(b"TaskQuarantined") and task_id not in self.quarantined:
                 self.quarantined.add(task_id)
                 blame = self.losses[task_id] + 1
@@ -280,6 +291,9 @@ class World(Happenings):
                 self._subworker_receives(peer, _to_subworker(body))
 
     def close(self, session: int, reason: str) -> None:
+        if session in self.lingering:
+            self.lingering.discard(session)
+            self.put(cmd.SessionLost(session))
         for peer in (*self.clients, *self.subworkers):
             if peer.session == session:
                 self.disconnect(peer)

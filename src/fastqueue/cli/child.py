@@ -12,6 +12,7 @@ import sys
 
 from fastqueue.cli.exit_codes import DONE, exiting, leave
 from fastqueue.cli.subworker import run_subworker
+from fastqueue.subworker.board import Board
 
 __all__ = ["main"]
 
@@ -23,8 +24,10 @@ def main() -> None:
         with exiting():
             arguments = vars(_parser().parse_args(sys.argv[2:]))
             del arguments["exit_with_parent"]
+            board = Board.attach(arguments.pop("board"))
             # What is set for the command isn't for its children.
-            code = run_subworker({**arguments, "processes": 1}, exit_with_parent=True)
+            given = {**arguments, "processes": 1}
+            code = run_subworker(given, exit_with_parent=True, board=board)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else DONE
     leave(code)
@@ -33,6 +36,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastqueue subworker", allow_abbrev=False)
     parser.add_argument("--exit-with-parent", action="store_true")
+    parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--task-modules", action="append")
     for name in ("worker-id", "control-plane-address", "discovery-address", "concurrency"):
         parser.add_argument(f"--{name}")

@@ -104,7 +104,7 @@ async def _serve(settings: ControlPlaneSettings, local: SubworkerSettings, count
         control_plane_address=control_plane.local_address,
         discovery_address=control_plane.discovery_address,
     )
-    supervisor = Supervisor(local, count)
+    supervisor = Supervisor(local, count, control_plane.note_death)
     try:
         await supervisor.start()
         await _until_over(settings, control_plane, supervisor, signals)

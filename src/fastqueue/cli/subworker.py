@@ -23,10 +23,13 @@ from fastqueue.cli.stopping import StopSignals, first_of
 from fastqueue.config import SubworkerSettings
 from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.app import Subworker
+from fastqueue.subworker.obituary import Obituary
 from fastqueue.subworker.supervisor import CONNECTED, IMPORTED, STOP_MARGIN_S, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fastqueue.subworker.board import Board
 
 __all__ = ["run_subworker"]
 
@@ -39,12 +42,15 @@ _END_S = 5.0
 _SWITCH_INTERVAL_S = 0.0005
 
 
-def run_subworker(given: Mapping[str, object], *, exit_with_parent: bool) -> int:
+def run_subworker(
+    given: Mapping[str, object], *, exit_with_parent: bool, board: Board | None = None
+) -> int:
     """Run a subworker until it is told to stop; return the exit code.
 
     Args:
         given: the arguments for `SubworkerSettings`, None where not given.
         exit_with_parent: whether stdin is a supervisor's socket, whose end means that it is gone.
+        board: where to note what runs, for the supervisor.
 
     Raises:
         FastQueueError: it can't start; for one, a task module doesn't import.
@@ -63,7 +69,7 @@ def run_subworker(given: Mapping[str, object], *, exit_with_parent: bool) -> int
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # what tasks print is seen when it is printed
-    subworker = Subworker(settings)
+    subworker = Subworker(settings, board=board)
     if not uvloop.run(_serve(subworker, settings, parent)):
         # A thread is still in a task; the interpreter isn't to wait for it.
         flush()
@@ -93,14 +99,17 @@ async def _serve(subworker: Subworker, settings: SubworkerSettings, parent: _Par
 
 
 async def _supervise(settings: SubworkerSettings) -> int:
-    supervisor = Supervisor(settings, settings.processes)
+    obituary = Obituary(settings)
+    supervisor = Supervisor(settings, settings.processes, obituary.tell)
     signals = StopSignals(settings.grace_s + STOP_MARGIN_S + _END_S, supervisor.kill)
+    await obituary.start()
     await supervisor.start()
     try:
         await first_of(signals.requested.wait(), supervisor.wait())
         logger.info("stopping; Ctrl-C ends it at once")
     finally:
         await supervisor.stop()
+        await obituary.stop()
     return DONE
 
 

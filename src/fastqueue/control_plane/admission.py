@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Admission", "Admitted"]
 
-_ROLES = (msg.ROLE_CLIENT, msg.ROLE_SUBWORKER, msg.ROLE_HEARTBEAT)
+_ROLES = (
+    msg.ROLE_CLIENT,
+    msg.ROLE_SUBWORKER,
+    msg.ROLE_HEARTBEAT,
+    msg.ROLE_SUPERVISOR,
+)
 
 
 class Admitted:

@@ -18,6 +18,7 @@ from fastqueue.control_plane.discovery import Announcer
 from fastqueue.control_plane.engine import Engine
 from fastqueue.control_plane.open_files import sessions_max
 from fastqueue.control_plane.server import Server
+from fastqueue.core.commands import WorkerDied
 from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import StoreFull
 from fastqueue.link.tls import server_context
@@ -64,6 +65,7 @@ class ControlPlane:
             payload_bytes_max=settings.payload_bytes_max,
         )
         self._stack = contextlib.AsyncExitStack()
+        self._engine: Engine | None = None
         self._running: asyncio.Task[None] | None = None
         self.address = self.local_address = settings.base_address
         self.discovery_address = settings.discovery_address
@@ -81,6 +83,7 @@ class ControlPlane:
             settings = self._settings
             store, engine = await self._open()
             stack.callback(store.close)
+            self._engine = engine
             callbacks = CallbackService(engine, CallbackSender(), settings.callback_give_up_s)
 
             def check_callback(address: str) -> None:
@@ -168,6 +171,17 @@ class ControlPlane:
         """
         if self._running is not None:
             await asyncio.shield(self._running)
+
+    def note_death(self, instance: str, cause: str, running: frozenset[int] | None) -> None:
+        """Take note of how a subworker's process ended, once started.
+
+        Args:
+            instance: the subworker's instance.
+            cause: how it ended, to be read after "the subworker".
+            running: the tokens of the leases that had begun in it, or None if nobody knows.
+        """
+        if self._engine is not None:
+            self._engine.put(WorkerDied(instance, cause, running))
 
     async def stop(self) -> None:
         """Stop announcing and serving, commit what was held back, close the store."""

@@ -2,7 +2,8 @@
 
 Most tasks are over before their lease would be written. So a lease is written only once it has
 lasted; if the outcome comes first, only the result is. Losing an unwritten lease in a crash means
-that the task may run a second time, which "at least once" allows.
+that the task may run a second time, which "at least once" allows. A lease of a task that is to run
+at most once never waits: it is written in the turn that sends it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LeaseBook:
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
-        self._leases: OrderedDict[int, tuple[float, tuple[int, int, str]]] = OrderedDict()
+        self._leases: OrderedDict[int, tuple[float, tuple[int, int, str, bool]]] = OrderedDict()
         self._lazy: list[Change] = []
         self._lazy_due = 0.0
 
@@ -45,7 +46,12 @@ class LeaseBook:
             match change:
                 case LeasesAdded():
                     due = now + self._delay_s
-                    self._leases.update((row[0], (due, row)) for row in change.rows)
+                    self._leases.update((row[0], (due, row)) for row in change.rows if not row[3])
+                    if at_once := [row for row in change.rows if row[3]]:
+                        # After what waits: the end of an older lease of the same task, perhaps.
+                        urgent += self._lazy
+                        self._lazy = []
+                        urgent.append(LeasesAdded(at_once))
                     continue
                 case TasksFinished() | LeasesEnded():
                     self._forget(change.keys)

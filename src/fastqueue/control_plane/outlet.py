@@ -96,15 +96,24 @@ def _log_lost_worker(effect: fx.TellWorkerLost) -> None:
 
     if effect.requeued:
         logger.warning(
-            "subworker %s is gone; what it ran is queued again: %s",
+            "subworker %s %s; what it held is queued again: %s",
             effect.worker_id,
+            effect.cause,
             shown(effect.requeued),
         )
     if effect.quarantined:
         logger.error(
-            "subworker %s is gone, as were others that ran these tasks; they are quarantined: %s",
+            "subworker %s %s, as did others that ran these tasks; they are quarantined: %s",
             effect.worker_id,
+            effect.cause,
             shown(effect.quarantined),
+        )
+    if effect.not_repeated:
+        logger.error(
+            "subworker %s %s; these tasks are to run at most once and have failed: %s",
+            effect.worker_id,
+            effect.cause,
+            shown(effect.not_repeated),
         )
 
 

@@ -389,11 +389,22 @@ class Server:
                 message.task_id,
                 message.stack,
             )
+        if hello is not None and hello.role == msg.ROLE_SUPERVISOR:
+            if not isinstance(message, msg.Died):
+                return None
+            running = None if message.running is None else frozenset(message.running)
+            return cmd.WorkerDied(message.instance, message.cause, running)
         if isinstance(message, msg.Ready) and hello is not None and not session.is_ready:
             session.is_ready = True
             names = frozenset(message.names)
             return cmd.WorkerReady(
-                number, hello.instance, hello.name, names, message.capacity, message.held
+                number,
+                hello.instance,
+                hello.name,
+                names,
+                message.capacity,
+                message.held,
+                at_most_once=frozenset(message.at_most_once),
             )
         if not session.is_ready:
             return None

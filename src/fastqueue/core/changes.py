@@ -60,9 +60,12 @@ class TasksAdded:
 
 @dataclass(frozen=True, slots=True)
 class LeasesAdded:
-    """Tasks were leased: rows of (key, token, worker instance)."""
+    """Tasks were leased: rows of (key, token, worker instance, at most once).
 
-    rows: Sequence[tuple[int, int, str]]
+    One that is to run at most once is durable before it is sent; the others may wait.
+    """
+
+    rows: Sequence[tuple[int, int, str, bool]]
 
 
 @dataclass(frozen=True, slots=True)

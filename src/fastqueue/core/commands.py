@@ -30,6 +30,7 @@ __all__ = [
     "Submit",
     "Tick",
     "Watch",
+    "WorkerDied",
     "WorkerReady",
 ]
 
@@ -37,7 +38,7 @@ __all__ = [
 class StoredTask(Struct, frozen=True, gc=False):
     """Carry a live task as the store has it, into the core's window.
 
-    `lease_token` and `lease_worker` are set if a lease of it is stored.
+    `lease_token`, `lease_worker` and `lease_at_most_once` are set if a lease of it is stored.
     """
 
     key: int
@@ -51,6 +52,7 @@ class StoredTask(Struct, frozen=True, gc=False):
     callback: Callback | None = None
     lease_token: int = 0
     lease_worker: str = ""
+    lease_at_most_once: bool = False
 
 
 class ClientReady(Struct, frozen=True, gc=False):
@@ -61,7 +63,10 @@ class ClientReady(Struct, frozen=True, gc=False):
 
 
 class WorkerReady(Struct, frozen=True, gc=False):
-    """A subworker's session has begun: what it offers, and which leases it still holds."""
+    """A subworker's session has begun: what it offers, and which leases it still holds.
+
+    `at_most_once` are those of the names whose tasks are never to be run twice.
+    """
 
     session: int
     instance: str
@@ -70,6 +75,18 @@ class WorkerReady(Struct, frozen=True, gc=False):
     capacity: int
     held: Sequence[HeldLease] = ()
     stored: Mapping[str, StoredTask] = {}
+    at_most_once: frozenset[str] = frozenset()
+
+
+class WorkerDied(Struct, frozen=True, gc=False):
+    """A subworker's process has ended, as its supervisor saw: how, and what it was running.
+
+    `running` are the fencing tokens of the tasks that had begun, or None if that isn't known.
+    """
+
+    instance: str
+    cause: str
+    running: frozenset[int] | None
 
 
 class SessionLost(Struct, frozen=True, gc=False):
@@ -219,6 +236,7 @@ class Tick(Struct, frozen=True, gc=False):
 Command = (
     ClientReady
     | WorkerReady
+    | WorkerDied
     | SessionLost
     | Submit
     | Report

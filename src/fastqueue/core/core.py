@@ -35,7 +35,7 @@ from fastqueue.core.requests import (
 )
 from fastqueue.core.state import Snapshot, State
 from fastqueue.core.submission import submit
-from fastqueue.core.suspects import expire_workers
+from fastqueue.core.suspects import expire_workers, worker_died
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,7 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.SetCapacity: set_capacity,
     cmd.Heartbeat: heartbeat,
     cmd.HeartbeatLost: heartbeat_lost,
+    cmd.WorkerDied: worker_died,
     cmd.ClientReady: client_ready,
     cmd.SessionLost: _session_lost,
     cmd.Cancel: cancel,

@@ -141,11 +141,13 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class TellWorkerLost:
-    """Say in the log that a subworker is gone, and what becomes of its tasks: (name, id) each."""
+    """Say in the log how a subworker ended, and what becomes of its tasks: (name, id) each."""
 
     worker_id: str
+    cause: str
     requeued: Sequence[tuple[str, str]]
     quarantined: Sequence[tuple[str, str]]
+    not_repeated: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Task:
     """Hold one live task that is in memory: ready in its lane's window, or running."""
 
     __slots__ = (
+        "at_most_once",
         "attempt",
         "callback",
         "client",
@@ -75,6 +76,8 @@ class Task:
         self.status = TaskStatus.QUEUED
         self.token = 0
         self.worker: Worker | None = None
+        # Of the lease it has now.
+        self.at_most_once = False
 
 
 class Lane:

@@ -12,7 +12,7 @@ import heapq
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import LeasesAdded, LeasesEnded, NamesOffered
+from fastqueue.core.changes import LeasesAdded, NamesOffered
 from fastqueue.core.effects import (
     AcknowledgeReport,
     CloseSession,
@@ -24,7 +24,7 @@ from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK, Lane, Task
 from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
-from fastqueue.core.suspects import lease_suspects
+from fastqueue.core.suspects import lease_suspects, requeue
 from fastqueue.core.workers import Crew, Worker
 from fastqueue.tasks.models import TaskStatus
 
@@ -60,6 +60,8 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
     state.workers.connect(worker, command.session, command.names, command.capacity)
     worker.heard_at = now
     state.workers.silence_due = min(state.workers.silence_due, now + state.limits.silence_max_s)
+    worker.at_most_once = command.at_most_once
+    worker.death = None
     new_names = command.names - state.known_names
     room = max(0, state.limits.lanes_max - len(state.known_names))
     if new_names:
@@ -68,7 +70,7 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
         decision.changes.append(NamesOffered(remembered))
     held = {lease.task_id: lease for lease in command.held}
     # A lease that it doesn't name never reached it, so the attempt isn't spent.
-    _requeue(
+    requeue(
         state,
         [
             task
@@ -105,7 +107,9 @@ def _keep_lease(
     task.lane.ready.pop(task.key, None)
     state.suspects.pop(task.key, None)
     state.assign(task, worker, held.token, TaskEvent.ADOPTED)
-    decision.changes.append(LeasesAdded([(task.key, task.token, worker.instance)]))
+    task.at_most_once = task.lane.name in worker.at_most_once
+    row = (task.key, task.token, worker.instance, task.at_most_once)
+    decision.changes.append(LeasesAdded([row]))
     return True
 
 
@@ -114,7 +118,9 @@ def disconnect_worker(state: State, worker: Worker, now: float) -> None:
     state.workers.disconnect(worker)
     if worker.tasks:
         worker.deadline = now + state.limits.session_grace_s
-        if worker.blocked is not None and worker.heartbeat_session:
+        if worker.death is not None:
+            worker.deadline = now  # one that is known to be dead isn't waited for
+        elif worker.blocked is not None and worker.heartbeat_session:
             worker.deadline = now + state.limits.blocked_grace_s
     else:
         state.workers.forget(worker)
@@ -123,7 +129,7 @@ def disconnect_worker(state: State, worker: Worker, now: float) -> None:
 def set_capacity(state: State, command: SetCapacity, now: float, decision: Decision) -> None:
     """Note how many leases a subworker wants to hold at once."""
     worker = state.workers.by_session.get(command.session)
-    if worker is not None:
+    if worker is not None and worker.death is None:
         worker.heard_at = now
         worker.capacity = command.capacity
 
@@ -139,17 +145,7 @@ def give_back(state: State, command: GiveBack, now: float, decision: Decision) -
         task = worker.tasks.get(lease.task_id)
         if task is not None and task.token == lease.token:
             tasks[task.key] = task
-    _requeue(state, list(tasks.values()), decision)
-
-
-def _requeue(state: State, tasks: list[Task], decision: Decision) -> None:
-    if not tasks:
-        return
-    for task in tasks:
-        state.unassign(task, TaskEvent.GIVEN_BACK)
-        task.attempt -= 1
-    state.put_back(tasks)
-    decision.changes.append(LeasesEnded([task.key for task in tasks]))
+    requeue(state, list(tasks.values()), decision)
 
 
 def report(state: State, command: Report, now: float, decision: Decision) -> None:
@@ -220,8 +216,11 @@ def lease_ready(state: State, now: float, decision: Decision) -> None:
                 state.lanes.quieten(lane)
     rows = []
     for worker, (leases, keys) in batches.items():
-        instance = worker.instance
-        rows += [(key, lease.token, instance) for lease, key in zip(leases, keys, strict=True)]
+        instance, at_most_once = worker.instance, worker.at_most_once
+        rows += [
+            (key, lease.token, instance, lease.name in at_most_once)
+            for lease, key in zip(leases, keys, strict=True)
+        ]
         decision.effects.append(SendLeases(worker.session, leases, keys))
     if rows:
         decision.changes.append(LeasesAdded(rows))
@@ -264,6 +263,7 @@ def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:
     if batch is None:
         batch = batches[worker] = ([], [])
     lane = task.lane
+    task.at_most_once = lane.name in worker.at_most_once
     batch[0].append(
         Lease(
             task.task_id,

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fastqueue.core.effects import CloseSession, TellBlocked
-from fastqueue.core.workers import Blocked
+from fastqueue.core.workers import Blocked, Death
 
 if TYPE_CHECKING:
     from fastqueue.core.commands import Heartbeat, HeartbeatLost
@@ -37,7 +37,7 @@ def heartbeat(state: State, command: Heartbeat, now: float, decision: Decision) 
     worker.blocked = Blocked(
         now - command.blocked_s, command.task_name, command.task_id, command.stack
     )
-    if not worker.session:
+    if not worker.session and worker.death is None:
         worker.deadline = max(worker.deadline, now + state.limits.blocked_grace_s)
     if before is None or before.task_id != command.task_id:
         decision.effects.append(
@@ -84,3 +84,4 @@ def give_up_silent(state: State, now: float, decision: Decision) -> None:
         decision.effects.append(CloseSession(worker.session, reason))
         workers.disconnect(worker)
         worker.deadline = now
+        worker.death = worker.death or Death(f"sent nothing for {limits.silence_max_s:g} s")

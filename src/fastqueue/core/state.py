@@ -134,6 +134,7 @@ class State:
             worker = self.workers.get_or_add(stored.lease_worker, "")
             worker.deadline = deadline
             self.assign(task, worker, stored.lease_token, TaskEvent.ADOPTED)
+            task.at_most_once = stored.lease_at_most_once
 
         for lane in self.lanes:
             if lane.live and lane.name not in self.known_names:

@@ -27,6 +27,7 @@ class TaskEvent(enum.Enum):
     CANCELLED = enum.auto()
     REFUSED = enum.auto()
     QUARANTINED = enum.auto()
+    NOT_REPEATED = enum.auto()
 
 
 _Q, _R = TaskStatus.QUEUED, TaskStatus.RUNNING
@@ -41,6 +42,7 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_R, TaskEvent.SUCCEEDED): TaskStatus.SUCCESS,
     (_R, TaskEvent.FAILED): TaskStatus.FAILURE,
     (_R, TaskEvent.QUARANTINED): TaskStatus.FAILURE,
+    (_R, TaskEvent.NOT_REPEATED): TaskStatus.FAILURE,
 }
 
 

@@ -1,10 +1,13 @@
 """Own the tasks that may have killed their subworker: run alone, and quarantined if proven.
 
-When a subworker dies, any of the tasks it held may be the reason; all get a crash counted, which
-is not a retry. The first time they are leased again like any other. A task that was there a second
-time is a *suspect*: it is leased only to a subworker that holds nothing else, so that the innocent
-ones go through and the next crash has one possible reason. At `crashes_max` the task is
-quarantined: it fails, and the error says so.
+When a subworker dies, any of the tasks that had begun in it may be the reason; all get a crash
+counted, which is not a retry. Its supervisor says which these are; if nobody does, it is all that
+it held. What hadn't begun is leased again without blame, and the first time so is the rest. One
+that was there a second time is a *suspect*: it is leased only to a subworker that holds nothing
+else, so that the innocent ones go through and the next crash has one possible reason. At
+`crashes_max` the task is quarantined: it fails, and the error says so.
+
+A task that is to run at most once fails at the first crash if it had begun, or may have.
 
 While suspects wait and no subworker is idle, one is reserved: it gets nothing new until it is.
 """
@@ -13,69 +16,123 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import LeasesLost
-from fastqueue.core.effects import TellWorkerLost
+from fastqueue.core.changes import LeasesEnded, LeasesLost
+from fastqueue.core.effects import CloseSession, TellWorkerLost
 from fastqueue.core.lanes import SEQUENCE_MASK, Task
 from fastqueue.core.records import Result
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.core.workers import Death
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastqueue.core.commands import WorkerDied
     from fastqueue.core.decision import Decision
     from fastqueue.core.state import State
     from fastqueue.core.workers import Worker
 
-__all__ = ["expire_workers", "lease_suspects"]
+__all__ = ["expire_workers", "lease_suspects", "requeue", "worker_died"]
+
+
+def worker_died(state: State, command: WorkerDied, now: float, decision: Decision) -> None:
+    """Note how a subworker's process ended; what it held needn't wait for it to come back."""
+    worker = state.workers.by_instance.get(command.instance)
+    if worker is None:
+        return
+    worker.death = Death(command.cause, command.running)
+    worker.capacity = 0
+    # Its last reports may still be on their way, until its connection ends.
+    worker.deadline = now + state.limits.session_grace_s if worker.session else now
 
 
 def expire_workers(state: State, at: float, now: float, decision: Decision) -> None:
-    """Take the tasks of subworkers that didn't come back in time."""
+    """Take the tasks of subworkers that are gone."""
     for worker in state.workers.expired(now):
         finished = Finished(at)
         lost: list[Task] = []
+        unstarted: list[Task] = []
+        not_repeated: list[tuple[str, str]] = []
+        cause, running = worker.end
         for task in list(worker.tasks.values()):
+            if running is not None and task.token not in running:
+                unstarted.append(task)
+                continue
             task.crashes += 1
-            if task.crashes >= state.limits.crashes_max:
-                _quarantine(state, task, now, finished)
+            if task.at_most_once:
+                not_repeated.append((task.lane.name, task.task_id))
+                error = _not_repeated_error(cause, is_certain=running is not None)
+                _fail(state, task, TaskEvent.NOT_REPEATED, error, now, finished)
+            elif task.crashes >= state.limits.crashes_max:
+                error = _quarantine_error(task.crashes, cause)
+                _fail(state, task, TaskEvent.QUARANTINED, error, now, finished)
             else:
                 state.unassign(task, TaskEvent.LEASE_LOST)
                 task.is_suspect = task.crashes >= state.limits.isolate_after_crashes
                 lost.append(task)
         state.put_back(lost)
-        state.workers.forget(worker)
         if lost:
             rows = [(task.attempt, task.crashes, task.key) for task in lost]
             decision.changes.append(LeasesLost(rows))
+        requeue(state, unstarted, decision)
+        if worker.session:
+            decision.effects.append(CloseSession(worker.session, f"the subworker {cause}"))
+            state.workers.disconnect(worker)
+        state.workers.forget(worker)
         state.conclude(finished, now, decision)
+        failed = [(result.name, result.task_id) for result in finished.results]
         decision.effects.append(
             TellWorkerLost(
                 # One from before a restart that never came back is known by its instance alone.
                 worker.worker_id or worker.instance,
-                [(task.lane.name, task.task_id) for task in lost],
-                [(result.name, result.task_id) for result in finished.results],
+                cause,
+                [(task.lane.name, task.task_id) for task in (*lost, *unstarted)],
+                [task for task in failed if task not in not_repeated],
+                not_repeated,
             )
         )
 
 
-def _quarantine(state: State, task: Task, now: float, finished: Finished) -> None:
-    worker_id = task.worker.worker_id if task.worker is not None else None
+def requeue(state: State, tasks: list[Task], decision: Decision) -> None:
+    """Make leased tasks ready again that haven't begun; no attempt is spent."""
+    if not tasks:
+        return
+    for task in tasks:
+        state.unassign(task, TaskEvent.GIVEN_BACK)
+        task.attempt -= 1
+    state.put_back(tasks)
+    decision.changes.append(LeasesEnded([task.key for task in tasks]))
+
+
+def _fail(
+    state: State, task: Task, event: TaskEvent, error: str, now: float, finished: Finished
+) -> None:
     result = Result(
         task.task_id,
-        next_status(task.status, TaskEvent.QUARANTINED),
+        next_status(task.status, event),
         task.lane.name,
         task.attempt,
         task.format,
-        error=(
-            f"TaskQuarantined: the subworker process died each of the {task.crashes} times that "
-            "this task was running in it (an exit, a crash of the interpreter, or it was killed, "
-            "for one for taking too much memory); it isn't run again"
-        ),
+        error=error,
         completed_at=finished.at,
-        worker_id=worker_id,
+        worker_id=task.worker.worker_id if task.worker is not None else None,
     )
     state.finish(task, result, None, now, finished)
+
+
+def _quarantine_error(crashes: int, cause: str) -> str:
+    return (
+        f"TaskQuarantined: the subworker process died each of the {crashes} times that this task "
+        f"was running in it, the last time it {cause}; it isn't run again"
+    )
+
+
+def _not_repeated_error(cause: str, *, is_certain: bool) -> str:
+    begun = "this task was running in it" if is_certain else "this task was leased to it"
+    return (
+        f"LeaseLost: the subworker {cause} while {begun}; what the task did isn't known, and as "
+        'its delivery is "at_most_once" it isn\'t run again'
+    )
 
 
 def lease_suspects(state: State, lease: Callable[[Task, Worker], None]) -> None:

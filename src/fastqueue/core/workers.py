@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core.lanes import Task
 
-__all__ = ["Blocked", "Crew", "Worker", "Workers"]
+__all__ = ["Blocked", "Crew", "Death", "Worker", "Workers"]
 
 
 class Blocked(NamedTuple):
@@ -26,6 +26,21 @@ class Blocked(NamedTuple):
     stack: str
 
 
+class Death(NamedTuple):
+    """Say how a subworker's process ended, and which tasks had begun in it.
+
+    Attributes:
+        cause: how it ended, to be read after "the subworker".
+        running: the tokens of the leases it had begun, or None if nobody knows.
+    """
+
+    cause: str
+    running: frozenset[int] | None = None
+
+
+_UNSEEN = Death("lost its connection and didn't come back")
+
+
 class Worker:
     """Hold one subworker process: its session, if connected, and the tasks leased to it.
 
@@ -35,9 +50,11 @@ class Worker:
 
     __slots__ = (
         "_lease_bytes_max",
+        "at_most_once",
         "blocked",
         "capacity",
         "deadline",
+        "death",
         "heard_at",
         "heartbeat_session",
         "instance",
@@ -55,6 +72,7 @@ class Worker:
         self.worker_id = worker_id
         self.session = 0
         self.names: frozenset[str] = frozenset()
+        self.at_most_once: frozenset[str] = frozenset()
         self.capacity = 0
         self.tasks: dict[str, Task] = {}
         self.leased_bytes = 0
@@ -67,6 +85,8 @@ class Worker:
         self.heard_at = -math.inf
         self.heartbeat_session = 0
         self.blocked: Blocked | None = None
+        # What its supervisor said of its end, if it did.
+        self.death: Death | None = None
 
     @property
     def free(self) -> int:
@@ -76,6 +96,11 @@ class Worker:
         if self.leased_bytes >= self._lease_bytes_max:
             return 0
         return self.capacity - len(self.tasks)
+
+    @property
+    def end(self) -> Death:
+        """Return what is known of its end, once it is given up."""
+        return self.death or _UNSEEN
 
     def add(self, task: Task) -> None:
         """Hold a lease of the task."""
@@ -167,14 +192,15 @@ class Workers:
                 del self._offers[name]
 
     def expired(self, now: float) -> list[Worker]:
-        """Return the subworkers without a session whose grace time is over."""
-        waiting = (w for w in self.by_instance.values() if not w.session)
-        return [worker for worker in waiting if worker.deadline <= now]
+        """Return the subworkers that are gone and whose grace time is over."""
+        return [worker for worker in self._gone() if worker.deadline <= now]
+
+    def _gone(self) -> Iterator[Worker]:
+        return (w for w in self.by_instance.values() if not w.session or w.death is not None)
 
     def next_deadline(self) -> float | None:
         """Return when the next grace time is over, or None."""
-        deadlines = (w.deadline for w in self.by_instance.values() if not w.session)
-        return min(deadlines, default=None)
+        return min((worker.deadline for worker in self._gone()), default=None)
 
     def forget(self, worker: Worker) -> None:
         """Drop a subworker that is gone for good and holds nothing."""

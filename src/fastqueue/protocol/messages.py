@@ -35,10 +35,12 @@ __all__ = [
     "ROLE_HEARTBEAT",
     "ROLE_SUBWORKER",
     "STACK_CHARS_MAX",
+    "ROLE_SUPERVISOR",
     "Cancel",
     "Cancelled",
     "Capacity",
     "Challenge",
+    "Died",
     "Expired",
     "Failed",
     "Found",
@@ -86,6 +88,7 @@ _NewTasks = Annotated[list[NewTask], Meta(max_length=10_000)]
 _Outcomes = Annotated[list[Outcome], Meta(max_length=10_000)]
 _HeldLeases = Annotated[list[HeldLease], Meta(max_length=200_000)]
 _TaskNames = Annotated[list[TaskName], Meta(max_length=10_000)]
+_Tokens = Annotated[list[int], Meta(max_length=100_000)]
 
 ROLE_CLIENT = "client"
 ROLE_SUBWORKER = "subworker"
@@ -94,6 +97,7 @@ ROLE_HEARTBEAT = "heartbeat"
 
 # What a heartbeat may say of the stack of a blocked event loop.
 STACK_CHARS_MAX = 8_000
+ROLE_SUPERVISOR = "supervisor"
 
 
 class Hello(Struct, tag="hello", kw_only=True, frozen=True):
@@ -181,11 +185,15 @@ class Inspect(Struct, array_like=True, tag=5, frozen=True, gc=False):
 
 
 class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
-    """Say that a subworker can take leases: what it offers and what it still holds."""
+    """Say that a subworker can take leases: what it offers and what it still holds.
+
+    `at_most_once` are those of the names whose tasks are never to be run twice.
+    """
 
     names: _TaskNames
     capacity: Annotated[int, Meta(ge=0, le=100_000)]
     held: _HeldLeases
+    at_most_once: _TaskNames = []
 
 
 class Report(Struct, array_like=True, tag=12, frozen=True, gc=False):
@@ -218,6 +226,17 @@ class Heartbeat(Struct, array_like=True, tag=15, frozen=True, gc=False):
     task_name: ShortText = ""
     task_id: ShortText = ""
     stack: Annotated[str, Meta(max_length=STACK_CHARS_MAX)] = ""
+
+
+class Died(Struct, array_like=True, tag=16, frozen=True, gc=False):
+    """Say how a subworker's process ended, as its supervisor saw.
+
+    `running` are the tokens of the leases that had begun in it, or None if that isn't known.
+    """
+
+    instance: ShortText
+    cause: ShortText
+    running: _Tokens | None
 
 
 class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False):
@@ -299,7 +318,17 @@ class Revoked(Struct, array_like=True, tag=33, frozen=True, gc=False):
 
 
 ToControlPlane = (
-    Submit | Cancel | Query | Watch | Inspect | Ready | Report | GiveBack | Capacity | Heartbeat
+    Submit
+    | Cancel
+    | Query
+    | Watch
+    | Inspect
+    | Ready
+    | Report
+    | GiveBack
+    | Capacity
+    | Heartbeat
+    | Died
 )
 ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push | Expired
 ToSubworker = Leases | Reported | Revoked

@@ -46,7 +46,7 @@ class _Tables:
     lanes: dict[int, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
     tasks: dict[int, _Task] = dataclasses.field(default_factory=dict)
     keys: dict[str, int] = dataclasses.field(default_factory=dict)
-    leases: dict[int, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    leases: dict[int, tuple[int, str, bool]] = dataclasses.field(default_factory=dict)
     # By id: the place in the access order, when it was recorded, and the result.
     results: dict[str, tuple[int, float, Result]] = dataclasses.field(default_factory=dict)
     young_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
@@ -221,7 +221,7 @@ class MemoryStore:
 
     def _stored(self, key: int) -> StoredTask:
         task = self._tables.tasks[key]
-        token, worker = self._tables.leases.get(key, (0, ""))
+        lease = self._tables.leases.get(key, (0, "", False))
         return StoredTask(
             key,
             task.new.task_id,
@@ -232,8 +232,7 @@ class MemoryStore:
             task.submitted_at,
             len(task.new.payload),
             task.new.callback,
-            token,
-            worker,
+            *lease,
         )
 
     # -- writing
@@ -252,7 +251,7 @@ class MemoryStore:
             case ch.TasksFinished():
                 self._finish_tasks(change)
             case ch.LeasesAdded():
-                t.leases.update((key, (token, worker)) for key, token, worker in change.rows)
+                t.leases.update((row[0], row[1:]) for row in change.rows)
             case ch.LeasesEnded():
                 for key in change.keys:
                     t.leases.pop(key, None)

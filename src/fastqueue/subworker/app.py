@@ -18,6 +18,7 @@ from fastqueue.tasks.serializer import allow_pickle
 
 if TYPE_CHECKING:
     from fastqueue.config import SubworkerSettings
+    from fastqueue.subworker.board import Board
     from fastqueue.tasks.registry import TaskRegistry
 
 __all__ = ["Subworker"]
@@ -37,14 +38,21 @@ class Subworker:
     Args:
         settings: what to run, for whom, how many at one time.
         registry: the task definitions; by default those of the modules in the settings.
+        board: where to note what runs, for a supervisor.
 
     Raises:
         TaskImportError: a module doesn't import.
         ConfigurationError: there is no task to run.
     """
 
-    def __init__(self, settings: SubworkerSettings, registry: TaskRegistry | None = None) -> None:
+    def __init__(
+        self,
+        settings: SubworkerSettings,
+        registry: TaskRegistry | None = None,
+        board: Board | None = None,
+    ) -> None:
         self._settings = settings
+        self._board = board
         if registry is None:
             registry = load_task_modules(settings.task_modules)
         self._registry = registry
@@ -61,8 +69,10 @@ class Subworker:
     async def start(self) -> None:
         """Begin to look for the control plane; returns at once."""
         settings = self._settings
-        self._runtime = Runtime(self._registry, settings.concurrency)
         instance = uuid.uuid4().hex
+        if self._board is not None:
+            self._board.note_instance(instance)
+        self._runtime = Runtime(self._registry, settings.concurrency, self._board)
         self._dialer = Dialer(
             self._runtime,
             role=msg.ROLE_SUBWORKER,

@@ -18,7 +18,7 @@ from fastqueue.tasks.serializer import encode_result
 if TYPE_CHECKING:
     from fastqueue.core.records import Lease
 
-__all__ = ["failed", "returned"]
+__all__ = ["failed", "interrupted", "returned"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +92,15 @@ def failed(lease: Lease, error: BaseException, started_at: float, completed_at: 
     except BaseException:  # noqa: BLE001 - as above
         shown = None
     return Outcome(lease.task_id, lease.token, False, started_at, completed_at, None, text, shown)
+
+
+def interrupted(lease: Lease, at: float) -> Outcome:
+    """Return the outcome of a task that may neither go on nor be run again."""
+    text = (
+        "LeaseLost: the subworker was stopped while this task was running in it; what the task did "
+        "isn't known, and as its delivery is \"at_most_once\" it isn't run again"
+    )
+    return Outcome(lease.task_id, lease.token, False, at, at, None, text)
 
 
 def _text_of(error: BaseException) -> str:

@@ -8,6 +8,7 @@ acknowledged. Nothing here decides about retries or validity; the control plane 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import logging
@@ -20,7 +21,7 @@ from fastqueue.config import SerializationFormat
 from fastqueue.core.records import HeldLease, Outcome
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
-from fastqueue.subworker.outcomes import failed, returned
+from fastqueue.subworker.outcomes import failed, interrupted, returned
 from fastqueue.subworker.prefetch import Prefetch
 from fastqueue.subworker.threads import ThreadExecutor
 from fastqueue.tasks.serializer import decode_arguments
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core.records import Lease
     from fastqueue.link.connection import Connection
+    from fastqueue.subworker.board import Board
     from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
 
 __all__ = ["Runtime"]
@@ -40,6 +42,9 @@ logger = logging.getLogger(__name__)
 _WAIT_MAX_S = 0.25
 _REPORT_OUTCOMES_MAX = 1_000
 _REPORT_BYTES_GOAL = 1024**2
+# How long a drain waits until what it interrupted is acknowledged as reported.
+_INTERRUPTED_REPORT_S = 1.0
+_NOTHING = object()
 
 
 class Runtime:
@@ -48,13 +53,16 @@ class Runtime:
     Args:
         registry: the task definitions on offer.
         slots: how many tasks run at one time.
+        board: where to note what runs, for a supervisor.
     """
 
-    def __init__(self, registry: TaskRegistry, slots: int) -> None:
+    def __init__(self, registry: TaskRegistry, slots: int, board: Board | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
         self._names = list(registry.names())
+        self._at_most_once = [d.name for d in registry if d.delivery == "at_most_once"]
         self._slots = slots
+        self._board = board
         self._prefetch = Prefetch(slots, time.monotonic())
         self._threads = ThreadExecutor(self._loop, slots, self._on_outcomes)
         self._connection: Connection | None = None
@@ -88,7 +96,7 @@ class Runtime:
         self._result_bytes_max = welcome.payload_bytes_max
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in self._held.items()]
         capacity = 0 if self._is_draining else self._prefetch.capacity
-        connection.send(encode(msg.Ready(self._names, capacity, held)))
+        connection.send(encode(msg.Ready(self._names, capacity, held, self._at_most_once)))
         self._unsent = deque(self._unacknowledged)
         self._send_reports()
         self.disconnected.clear()
@@ -211,8 +219,11 @@ class Runtime:
             error = LookupError(
                 f"no task named {lease.name!r} is registered here; there are: {names}"
             )
+            self._running[lease.token] = None
             self._on_outcomes([failed(lease, error, started_at, started_at)])
             return
+        if self._board is not None:
+            self._board.add(lease.token)
         if definition.executor == "thread":
             self._running[lease.token] = None
             self._threads.submit(partial(_run_function, definition, lease, self._result_bytes_max))
@@ -252,10 +263,16 @@ class Runtime:
         if not self._outcomes:
             self._loop.call_soon(self._report)
         for outcome in outcomes:
-            self._running.pop(outcome.token, None)
+            if self._running.pop(outcome.token, _NOTHING) is _NOTHING:
+                continue  # it was interrupted, and that is reported
             held = self._held.get(outcome.task_id)
+            stays_noted = False
             if held is not None and held.token == outcome.token:
                 self._outcomes.append(outcome)
+                # Until it is recorded it must not be taken for one that hasn't begun.
+                stays_noted = held.name in self._at_most_once
+            if self._board is not None and not stays_noted:
+                self._board.remove(outcome.token)
 
     # -- reporting
 
@@ -283,6 +300,8 @@ class Runtime:
 
     def _acknowledged(self, sequence: int) -> None:
         for outcome in self._unacknowledged.pop(sequence, ()):
+            if self._board is not None:
+                self._board.remove(outcome.token)
             lease = self._held.get(outcome.task_id)
             # The same task may be leased here again already, under another token.
             if lease is not None and lease.token == outcome.token:
@@ -294,7 +313,8 @@ class Runtime:
         """Take nothing new, give back what isn't started, wait for what runs.
 
         What still runs after `grace_s` seconds is given back without spending an attempt:
-        coroutines are cancelled, threads are left to the end of the process.
+        coroutines are cancelled, threads are left to the end of the process. What is to run at most
+        once fails instead.
 
         Returns:
             Whether everything ended by itself.
@@ -314,10 +334,16 @@ class Runtime:
             grace_s,
             ", ".join(f"{lease.name} ({lease.task_id})" for lease in unfinished[:10]),
         )
-        self._give_back(unfinished)
-        for task in self._running.values():
+        stopped = [lease for lease in unfinished if lease.name in self._at_most_once]
+        self._give_back(lease for lease in unfinished if lease.name not in self._at_most_once)
+        running = list(self._running.values())
+        self._on_outcomes([interrupted(lease, time.time()) for lease in stopped])
+        for task in running:
             if task is not None:
                 task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_INTERRUPTED_REPORT_S):
+                await self._quiet.wait()
         return False
 
     async def finish(self, delivery_s: float) -> bool:

@@ -3,7 +3,8 @@
 Used by the command line, for a control plane's own subworkers and for `fastqueue subworker` with
 several processes. Each child is a fresh interpreter in a session of its own, so that a terminal's
 Ctrl-C reaches only the parent, which then drains its children. Its stdin is a socket to the parent:
-over it the child says how far it is, and its end tells the child that the parent is gone.
+over it the child says how far it is, and its end tells the child that the parent is gone. On a
+board in shared memory the child notes what it runs, which is read when it has died.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import time
 from typing import TYPE_CHECKING
 
 from fastqueue.errors import ConfigurationError
+from fastqueue.subworker.board import Board
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastqueue.config import SubworkerSettings
 
 __all__ = ["CANNOT_START", "CONNECTED", "IMPORTED", "STOP_MARGIN_S", "Supervisor"]
@@ -72,10 +76,18 @@ class Supervisor:
     Args:
         settings: of each; its worker id gets the process's number appended.
         processes: how many there are to be, whatever the settings say.
+        on_death: told the instance of a child that ended, how, and the tokens of the leases that
+            had begun in it, None if that isn't known.
     """
 
-    def __init__(self, settings: SubworkerSettings, processes: int) -> None:
+    def __init__(
+        self,
+        settings: SubworkerSettings,
+        processes: int,
+        on_death: Callable[[str, str, frozenset[int] | None], None] | None = None,
+    ) -> None:
         self._settings = settings
+        self._on_death = on_death
         self._children = [_Child(f"{settings.worker_id}-{n + 1}") for n in range(processes)]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -202,12 +214,13 @@ class Supervisor:
     async def _run(self, child: _Child) -> str:
         """Run one process to its end; return how it ended."""
         ours, theirs = socket.socketpair()
-        with ours:
+        with ours, contextlib.closing(Board.create(self._settings.concurrency)) as board:
             with theirs:
                 child.process = process = await asyncio.create_subprocess_exec(
-                    *self._command(child.worker_id),
+                    *self._command(child.worker_id, board),
                     stdin=theirs.fileno(),
                     env=self._environment(),
+                    pass_fds=[board.fileno()],
                     start_new_session=True,
                 )
             if self._stopping.is_set():
@@ -220,12 +233,15 @@ class Supervisor:
             finally:
                 listening.cancel()
                 await asyncio.wait([listening])
+            instance, running = board.read()
         if code == CANNOT_START and not child.imported.is_set() and not self._stopping.is_set():
             raise ConfigurationError(
                 f"subworker {child.worker_id} can't start, for the reason it gives above; "
                 "nothing runs"
             )
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        if instance and self._on_death is not None:
+            self._on_death(instance, how, running)
         return f"(process {process.pid}) {how}"
 
     def _environment(self) -> dict[str, str]:
@@ -242,10 +258,11 @@ class Supervisor:
             environment[_TOKEN_VARIABLE] = self._settings.token
         return environment
 
-    def _command(self, worker_id: str) -> list[str]:
+    def _command(self, worker_id: str, board: Board) -> list[str]:
         settings = self._settings
         # Safe of the project's own files: without -P its queue.py would be taken for Python's.
         command = [sys.executable, "-P", "-m", "fastqueue", "subworker", "--exit-with-parent"]
+        command += [f"--board={board.fileno()}"]
         command += [f"--worker-id={worker_id}", f"--log-level={settings.log_level}"]
         command += [f"--task-modules={module}" for module in settings.task_modules]
         if settings.control_plane_address is not None:

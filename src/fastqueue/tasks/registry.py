@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from fastqueue.errors import ConfigurationError, TaskImportError, TaskNameConflict
 
@@ -36,6 +36,8 @@ _logger = logging.getLogger(__name__)
 
 TASK_NAME_LENGTH_MAX = 200
 
+Delivery = Literal["at_least_once", "at_most_once"]
+
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
@@ -49,6 +51,7 @@ class TaskDefinition:
         executor: `coroutine` (on the subworker's loop) or `thread` (in its thread pool).
         module: the module that defines the function.
         doc: the first line of the function's docstring, or an empty text.
+        delivery: `at_least_once`, or `at_most_once` for a task that is never to be run twice.
     """
 
     name: str
@@ -56,6 +59,7 @@ class TaskDefinition:
     executor: Literal["coroutine", "thread"]
     module: str
     doc: str = ""
+    delivery: Delivery = "at_least_once"
 
     @property
     def place(self) -> str:
@@ -134,14 +138,20 @@ def task(function: _Function, /) -> _Function: ...
 
 
 @overload
-def task(name: str, /) -> Callable[[_Function], _Function]: ...
+def task(
+    name: str, /, *, delivery: Delivery = "at_least_once"
+) -> Callable[[_Function], _Function]: ...
 
 
 @overload
-def task(*, name: str | None = None) -> Callable[[_Function], _Function]: ...
+def task(
+    *, name: str | None = None, delivery: Delivery = "at_least_once"
+) -> Callable[[_Function], _Function]: ...
 
 
-def task(target: Any = None, /, *, name: str | None = None) -> Any:
+def task(
+    target: Any = None, /, *, name: str | None = None, delivery: Delivery = "at_least_once"
+) -> Any:
     """Make a function a task: `@task`, `@task("name")` or `@task(name="name")`.
 
     The function is returned as it is and can still be called directly. A coroutine function runs
@@ -150,9 +160,12 @@ def task(target: Any = None, /, *, name: str | None = None) -> Any:
     Args:
         target: the function, or its task's name.
         name: the task's name; the function's own by default.
+        delivery: `at_least_once` runs a task again if its subworker dies with it. `at_most_once`
+            never does: such a task fails, since nobody can tell how far it came.
 
     Raises:
-        ConfigurationError: the name can't be one, or this can't be a task function.
+        ConfigurationError: the delivery is neither, the name can't be one, or this can't be a task
+            function.
         TaskNameConflict: another function has this name already.
     """
     if target is not None and name is not None:
@@ -163,14 +176,18 @@ def task(target: Any = None, /, *, name: str | None = None) -> Any:
         chosen = name if target is None else target
 
         def decorate(function: _Function) -> _Function:
-            return _register(function, chosen)
+            return _register(function, chosen, delivery)
 
         return decorate
-    return _register(target, None)
+    return _register(target, None, delivery)
 
 
-def _register(function: _Function, name: str | None) -> _Function:
+def _register(function: _Function, name: str | None, delivery: Delivery) -> _Function:
     _check_function(function)
+    if delivery not in get_args(Delivery):
+        raise ConfigurationError(
+            f"@task(delivery={delivery!r:.100}): it is one of {', '.join(get_args(Delivery))}"
+        )
     if name is None:
         name = getattr(function, "__name__", None)
         if name is None or name == "<lambda>":
@@ -182,6 +199,7 @@ def _register(function: _Function, name: str | None) -> _Function:
         executor="coroutine" if inspect.iscoroutinefunction(function) else "thread",
         module=getattr(function, "__module__", None) or "?",
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
+        delivery=delivery,
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]

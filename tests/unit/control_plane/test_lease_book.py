@@ -8,21 +8,28 @@ from fastqueue.core import changes as ch
 
 def test_a_lease_is_written_once_it_has_lasted() -> None:
     book = LeaseBook(0.05)
-    assert book.sift([ch.LeasesAdded([(1, 9, "w")])], 0.0) == []
+    assert book.sift([ch.LeasesAdded([(1, 9, "w", False)])], 0.0) == []
     assert book.next_due() == 0.05
     assert book.take(0.04, committing=True) == []
-    assert book.take(0.05, committing=False) == [ch.LeasesAdded([(1, 9, "w")])]
+    assert book.take(0.05, committing=False) == [ch.LeasesAdded([(1, 9, "w", False)])]
     assert book.next_due() is None
 
 
 def test_a_lease_that_ends_before_is_never_written() -> None:
     book = LeaseBook(0.05)
-    book.sift([ch.LeasesAdded([(1, 9, "w"), (2, 10, "w"), (3, 11, "w"), (4, 12, "w")])], 0.0)
+    book.sift(
+        [
+            ch.LeasesAdded(
+                [(1, 9, "w", False), (2, 10, "w", False), (3, 11, "w", False), (4, 12, "w", False)]
+            )
+        ],
+        0.0,
+    )
     finished = ch.TasksFinished([1], [], 1, 0.0)
     lost = ch.LeasesLost([(1, 1, 2)])
     ended = ch.LeasesEnded([3])
     assert book.sift([finished, lost, ended], 0.01) == [finished, lost]
-    assert book.take(1.0, committing=False) == [ended, ch.LeasesAdded([(4, 12, "w")])]
+    assert book.take(1.0, committing=False) == [ended, ch.LeasesAdded([(4, 12, "w", False)])]
 
 
 def test_lazy_changes_go_with_the_next_commit_or_when_they_are_due() -> None:
@@ -37,5 +44,5 @@ def test_lazy_changes_go_with_the_next_commit_or_when_they_are_due() -> None:
 
 def test_at_the_end_everything_is_written() -> None:
     book = LeaseBook(0.05)
-    book.sift([ch.LeasesAdded([(1, 9, "w")]), ch.NamesOffered(["add"])], 0.0)
-    assert book.take_all() == [ch.NamesOffered(["add"]), ch.LeasesAdded([(1, 9, "w")])]
+    book.sift([ch.LeasesAdded([(1, 9, "w", False)]), ch.NamesOffered(["add"])], 0.0)
+    assert book.take_all() == [ch.NamesOffered(["add"]), ch.LeasesAdded([(1, 9, "w", False)])]

@@ -110,7 +110,7 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
     commit(
         store,
         *added(new("a"), new("b"), new("c")),
-        ch.LeasesAdded([(BASE + 1, 77, "worker")]),
+        ch.LeasesAdded([(BASE + 1, 77, "worker", True)]),
         finished(BASE + 2, "b", place=4),
         ch.CallbacksAdded(6, [callback, callback], 2.0),
         ch.NamesOffered(["add"]),
@@ -119,9 +119,11 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
     snapshot = store.load(12.0)
     assert snapshot.epoch == before + 1
     assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 2)]
-    assert [(r.lane_id, r.task.task_id, r.task.lease_token) for r in snapshot.leased] == [
-        (LANE, "a", 77)
-    ]
+    assert [(r.lane_id, r.task.task_id) for r in snapshot.leased] == [(LANE, "a")]
+    assert (snapshot.leased[0].task.lease_token, snapshot.leased[0].task.lease_at_most_once) == (
+        77,
+        True,
+    )
     assert [tuple(r) for r in snapshot.results] == [("b", 1, 10.0)]
     assert snapshot.accesses == 4
     assert [tuple(o) for o in snapshot.owed] == [("tcp://x:1", 2)]
@@ -141,7 +143,7 @@ def test_leases_end_with_the_task_the_subworker_or_by_being_given_back(store: St
     commit(
         store,
         *added(new("a"), new("b"), new("c")),
-        ch.LeasesAdded([(BASE + n, 70 + n, "worker") for n in (1, 2, 3)]),
+        ch.LeasesAdded([(BASE + n, 70 + n, "worker", False) for n in (1, 2, 3)]),
     )
     commit(
         store,

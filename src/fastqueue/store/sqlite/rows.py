@@ -45,7 +45,7 @@ def reads(method: Callable[_Parameters, _Read]) -> Callable[_Parameters, _Read]:
 def stored_task(row: Sequence[Any]) -> StoredTask:
     """Return a live task from its row, in the order of the statements' columns."""
     key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
-    address, data, token, worker = row[8:]
+    address, data, token, worker, at_most_once = row[8:]
     return StoredTask(
         key,
         task_id,
@@ -58,6 +58,7 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         None if address is None else Callback(address, data),
         token or 0,
         worker or "",
+        bool(at_most_once),
     )
 
 

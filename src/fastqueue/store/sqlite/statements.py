@@ -23,8 +23,9 @@ ADD_TASK = (
 )
 REMOVE_TASK = "DELETE FROM tasks WHERE key = ?"
 SPEND_ATTEMPT = "UPDATE tasks SET attempt = ?, crashes = ? WHERE key = ?"
+_LEASE = "l.token, l.worker, l.at_most_once"
 FIND_LIVE = (
-    f"SELECT {_STORED_TASK}, l.token, l.worker FROM tasks t LEFT JOIN leases l USING (key)"
+    f"SELECT {_STORED_TASK}, {_LEASE} FROM tasks t LEFT JOIN leases l USING (key)"
     " WHERE t.task_id = ?"
 )
 READ_WINDOW = (
@@ -33,9 +34,9 @@ READ_WINDOW = (
 )
 READ_PAYLOAD = "SELECT payload FROM tasks WHERE key = ?"
 
-ADD_LEASE = "INSERT OR REPLACE INTO leases (key, token, worker) VALUES (?, ?, ?)"
+ADD_LEASE = "INSERT OR REPLACE INTO leases (key, token, worker, at_most_once) VALUES (?, ?, ?, ?)"
 REMOVE_LEASE = "DELETE FROM leases WHERE key = ?"
-LEASED = f"SELECT {_STORED_TASK}, l.token, l.worker FROM leases l JOIN tasks t USING (key)"
+LEASED = f"SELECT {_STORED_TASK}, {_LEASE} FROM leases l JOIN tasks t USING (key)"
 REMOVE_ORPHANED_LEASES = "DELETE FROM leases WHERE key NOT IN (SELECT key FROM tasks)"
 
 ADD_RESULT = (

@@ -292,7 +292,7 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(stored_task((*row[:10], None, None)), row[10])
+            WindowRow(stored_task((*row[:10], None, None, None)), row[10])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
@@ -371,7 +371,7 @@ class SqliteStore:
 
     def _add_leases(self, change: ch.LeasesAdded) -> None:
         self._executemany(sql.ADD_LEASE, change.rows)
-        self._leased.update(key for key, _, _ in change.rows)
+        self._leased.update(row[0] for row in change.rows)
 
     def _end_leases(self, change: ch.LeasesEnded) -> None:
         self._drop_leases(change.keys)
