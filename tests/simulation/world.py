@@ -126,6 +126,8 @@ class World(Happenings):
             full_retry_s=0,
         )
         self.deliveries.clear()
+        # What it was told of deaths it has forgotten.
+        self.dead.clear()
         # After a crash subworkers have time to come back with leases that aren't stored.
         self._expect_quiet(self.has_crashed)
         self.has_crashed = True
@@ -300,6 +302,7 @@ class World(Happenings):
 
     def close_all(self, reason: str) -> None:
         self.note("the disk is full")
+        self.dead.clear()
         self._end_all()
         self._expect_quiet(has_crashed=True)
 
