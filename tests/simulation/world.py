@@ -210,9 +210,11 @@ class World(Happenings):
         self.stale += core.state.stale_outcomes - stale
         for key, task in self.store._tables.tasks.items():
             if task.crashes > crashes.get(key, 0):
-                self.lost_tokens.add(tokens[key])
                 self.losses[task.new.task_id] += 1
-                self._check_blame(holders[key], tokens[key])
+                # One that is told dead may be adopted and given up within one turn.
+                if key in tokens:
+                    self.lost_tokens.add(tokens[key])
+                    self._check_blame(holders[key], tokens[key])
         check(self.engine.core, self.store)
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)

@@ -128,3 +128,32 @@ def test_a_quarantined_task_calls_back_and_is_told_to_its_client() -> None:
         fleet.die()
     assert has(fleet.last, fx.PushResults)
     assert not core.state.tasks
+
+
+def die_told(core: Core, running: frozenset[int] | None) -> None:
+    core.apply(cmd.WorkerDied("w", "was killed by SIGKILL", running), 0.0)
+    core.apply(cmd.SessionLost(10), 0.0)
+    connect_worker(core, 11, instance="next")
+
+
+def test_what_had_not_begun_in_a_dead_subworker_is_leased_again_at_once_without_blame() -> None:
+    core = make_core()
+    connect_worker(core)
+    submit(core, new_task("begun"), new_task("waiting"))
+    begun, waiting = leases(tick(core))
+    die_told(core, frozenset({begun.token}))
+    attempts = {lease.task_id: lease.attempt for lease in leases(tick(core))}
+    assert attempts == {"begun": 2, "waiting": waiting.attempt}
+    assert core.state.tasks["waiting"].crashes == 0
+    assert core.state.tasks["begun"].crashes == 1
+
+
+def test_a_dead_subworker_whose_connection_stays_open_is_given_up_after_its_grace_time() -> None:
+    core = make_core()
+    connect_worker(core)
+    submit(core, new_task("a"))
+    tick(core)
+    core.apply(cmd.WorkerDied("w", "was killed by SIGKILL", None), 0.0)
+    assert not has(tick(core, 0.5), fx.CloseSession)
+    assert only(tick(core, 1.0), fx.CloseSession).session == 10
+    assert core.state.tasks["a"].crashes == 1
