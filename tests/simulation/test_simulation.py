@@ -52,7 +52,7 @@ def test_one_history_played_again_is_the_same() -> None:
 def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
     """A simulation that never spills, evicts, crashes or adopts would prove nothing."""
     seen: Counter[str] = Counter()
-    for seed in range(25):
+    for seed in range(50):
         world = play_quietly(seed)
         assert not isinstance(world, BaseException), seed
         state = world.engine.core.state
