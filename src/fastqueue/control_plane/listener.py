@@ -13,7 +13,7 @@ import errno
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from fastqueue.control_plane.drop_log import DropLog
 from fastqueue.errors import ConfigurationError
@@ -31,11 +31,11 @@ __all__ = ["Listener"]
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1_024
+# With no file left to accept with, how long until it is tried again.
+_ACCEPT_PAUSE_S = 0.1
 # Handshakes of TLS that are under way; each has a few seconds, and the oldest makes way for a new
 # one. Their files are among those that `open_files.py` reserves.
 _HANDSHAKES_MAX = 256
-# What a peer may say between the end of its handshake and our noticing that.
-_EARLY_BYTES_MAX = 256 * 1024
 
 
 class Listener:
@@ -52,9 +52,10 @@ class Listener:
         self._make_connection = make_connection
         self._tls = tls
         self._server: asyncio.Server | None = None
+        self._accepting: list[asyncio.Task[None]] = []
         self._socket_path: str | None = None
         # The oldest first.
-        self._handshakes: dict[asyncio.Task[None], _Entrance] = {}
+        self._handshakes: dict[asyncio.Task[None], str] = {}
         self._drops = DropLog(logger)
 
     async def start(self, address: Address) -> Address:
@@ -73,8 +74,10 @@ class Listener:
                 os.chmod(address.path, 0o600)
                 self._socket_path = address.path
                 return address
+            if address.scheme == "tls":
+                return await self._start_tls(address)
             self._server = await loop.create_server(
-                self._make_connection if address.scheme == "tcp" else self._make_entrance,
+                self._make_connection,
                 address.host,
                 address.port,
                 backlog=_BACKLOG,
@@ -93,6 +96,9 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        for accepting in self._accepting:
+            accepting.cancel()
+        self._accepting.clear()
         self._drops.flush()
         for handshake in list(self._handshakes):
             handshake.cancel()
@@ -103,106 +109,69 @@ class Listener:
 
     # -- TLS
 
-    def _make_entrance(self) -> _Entrance:
-        return _Entrance(self._shake_hands)
+    # The event loop could do all of it by itself, and would tell nobody of a handshake that failed.
 
-    def _shake_hands(self, entrance: _Entrance) -> None:
+    async def _start_tls(self, address: Address) -> Address:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening: list[socket.socket] = []
+        try:
+            for family, _, _, _, where in dict.fromkeys(found):
+                # A port that the system chose for the first is that of the others as well.
+                port = listening[0].getsockname()[1] if listening else address.port
+                bound = socket.create_server((where[0], port), family=family, backlog=_BACKLOG)
+                bound.setblocking(False)
+                listening.append(bound)
+        except OSError:
+            for one in listening:
+                one.close()
+            raise
+        self._accepting = [loop.create_task(self._accept(one)) for one in listening]
+        return dataclasses.replace(address, port=listening[0].getsockname()[1])
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listening:
+            while True:
+                try:
+                    accepted, where = await loop.sock_accept(listening)
+                except OSError as error:
+                    # It hung up already, or there is no file left for it.
+                    self._drops.note("a peer", ConnectionError(f"it can't be accepted: {error}"))
+                    await asyncio.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                self._shake_hands(accepted, f"{where[0]}:{where[1]}")
+
+    def _shake_hands(self, accepted: socket.socket, peer: str) -> None:
         if len(self._handshakes) >= _HANDSHAKES_MAX:
             oldest = next(iter(self._handshakes))
             slow = self._handshakes.pop(oldest)
-            self._drops.note(slow.peer, TimeoutError("others want to shake hands as well"))
+            self._drops.note(slow, TimeoutError("others want to shake hands as well"))
             oldest.cancel()
-        task = asyncio.get_running_loop().create_task(self._shake_hands_with(entrance))
-        self._handshakes[task] = entrance
+        task = asyncio.get_running_loop().create_task(self._shake_hands_with(accepted, peer))
+        self._handshakes[task] = peer
         task.add_done_callback(self._forget)
 
     def _forget(self, handshake: asyncio.Task[None]) -> None:
         self._handshakes.pop(handshake, None)
 
-    async def _shake_hands_with(self, entrance: _Entrance) -> None:
-        assert self._tls is not None
+    async def _shake_hands_with(self, accepted: socket.socket, peer: str) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                await entrance.shake_hands(self._tls)
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._make_connection,
+                    accepted,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=2 * HANDSHAKE_TIMEOUT_S,
+                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+                )
         except (OSError, TimeoutError) as error:
             why = f"no handshake of TLS within {HANDSHAKE_TIMEOUT_S:g} s"
-            if not isinstance(error, (TimeoutError, ConnectionAbortedError)):
+            if not isinstance(error, TimeoutError):
                 why = f"its handshake of TLS failed: {str(error) or 'it hung up'}"
-            self._drops.note(entrance.peer, ConnectionError(why))
-            entrance.abort()
-        except asyncio.CancelledError:
-            entrance.abort()
-            raise
-        else:
-            entrance.hand_over(self._make_connection())
-
-
-class _Entrance(asyncio.Protocol):
-    """Stand where the connection will be, while the handshake of TLS goes on.
-
-    The event loop could do the handshake by itself, and would tell nobody of one that failed.
-    """
-
-    def __init__(self, on_arrived: Callable[[_Entrance], None]) -> None:
-        self._on_arrived = on_arrived
-        self._plain: asyncio.Transport | None = None
-        self._encrypted: asyncio.Transport | None = None
-        self._early = bytearray()
-        self._is_lost = False
-        self._error: Exception | None = None
-        self.peer = "a peer"
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Read nothing until the handshake begins."""
-        self._plain = cast("asyncio.Transport", transport)
-        self._plain.pause_reading()
-        name = self._plain.get_extra_info("peername")
-        if isinstance(name, tuple):
-            self.peer = f"{name[0]}:{name[1]}"
-        self._on_arrived(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what came right behind the handshake."""
-        self._early += data
-        if len(self._early) > _EARLY_BYTES_MAX:
-            self.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the stream has ended."""
-        self._is_lost, self._error = True, exc
-
-    async def shake_hands(self, context: ssl.SSLContext) -> None:
-        """Do the handshake.
-
-        Raises:
-            OSError: it failed, or took too long.
-        """
-        assert self._plain is not None
-        encrypted = await asyncio.get_running_loop().start_tls(
-            self._plain,
-            self,
-            context,
-            server_side=True,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-        )
-        if encrypted is None or self._is_lost:
-            raise ConnectionResetError("it hung up")
-        self._encrypted = encrypted
-
-    def hand_over(self, connection: Connection) -> None:
-        """Put the connection in this place."""
-        assert self._encrypted is not None
-        self._encrypted.set_protocol(connection)
-        connection.connection_made(self._encrypted)
-        if self._early:
-            connection.data_received(bytes(self._early))
-
-    def abort(self) -> None:
-        """End the stream at once."""
-        for transport in (self._encrypted, self._plain):
-            if transport is not None:
-                transport.abort()
+            self._drops.note(peer, ConnectionError(why))
 
 
 def _check_socket_is_dead(path: str) -> None:
