@@ -81,7 +81,7 @@ unit: setup ## Test the parts.
 	$(PYTEST) tests/unit
 
 simulation: setup ## Play seeded histories of faults; SEED=n or STACK_SEED=n plays one again.
-	PYTHONHASHSEED=0 $(PYTEST) $(if $(SEED),-s -k one_history) $(if $(STACK_SEED),-s -k one_stack) tests/simulation
+	$(PYTEST) $(if $(SEED),-s -k one_history) $(if $(STACK_SEED),-s -k one_stack) tests/simulation
 
 power: setup ## Cut the store's power 40 times a test: nothing acknowledged may be lost.
 	$(PYTEST) tests/power
@@ -120,8 +120,8 @@ SEEDS ?= 10000
 FROM ?= 0
 
 simulate: setup ## Play more histories than the tests do; SEEDS=n of them, FROM=k on.
-	PYTHONHASHSEED=0 $(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM)
-	PYTHONHASHSEED=0 $(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM) --world stack
+	$(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM)
+	$(BIN) -m tests.simulation.play --seeds $(SEEDS) --from $(FROM) --world stack
 
 mutants: setup ## Plant faults one at a time; the simulation must catch each.
 	$(BIN) -m tests.simulation.plant

@@ -46,7 +46,9 @@ def whole(tmp_path_factory):
             ch.LaneAdded(2, "default", 1, "done"),
             ch.TasksAdded(KEYS, tasks, "c", 1.0),
             ch.TasksAdded(done_keys, [NewTask(i, "done", 1, 0, b"") for i in DONE], "c", 1.0),
-            ch.LeasesAdded([(key, 1 << 40 | n, "worker") for n, key in enumerate(KEYS[:5])]),
+            ch.LeasesAdded(
+                [(key, 1 << 40 | n, "worker", n % 2 == 0) for n, key in enumerate(KEYS[:5])]
+            ),
             ch.TasksFinished(done_keys, done, 1, 1.0),
             ch.CallbacksAdded(1, [owed], 1.0),
             ch.NamesOffered(["add"]),

@@ -67,8 +67,8 @@ _DURABILITY = (
     Mutant(
         "lazy changes are dropped at the end",
         _ENGINE,
-        "self.store.write([*self._book.take_all(), ch.Stopped()])",
-        "self.store.write([ch.Stopped()])",
+        "        changes = self._book.take_all()\n        if not",
+        "        changes: list[ch.Change] = []\n        if not",
         "after an orderly stop every lease is known, so that nothing runs twice",
     ),
     Mutant(
@@ -81,9 +81,16 @@ _DURABILITY = (
     Mutant(
         "an orderly stop isn't recorded",
         _ENGINE,
-        "self.store.write([*self._book.take_all(), ch.Stopped()])",
-        "self.store.write(self._book.take_all())",
+        "            changes.append(ch.Stopped())\n",
+        "            pass\n",
         "a restart would wait for leases that were made in no last moment",
+    ),
+    Mutant(
+        "a stop right after a crash counts as one in order",
+        _ENGINE,
+        "        if not self.core.is_recovering(self._clock()):\n",
+        "        if True:\n",
+        "a restart wouldn't wait for leases made in the last moment before the crash",
     ),
     Mutant(
         "a lease that has ended is written later",

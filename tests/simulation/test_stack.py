@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.stack.play import play, play_quietly, verdict
+from tests.simulation.stack.play import play, play_quietly, trace_of, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ONE = os.environ.get("STACK_SEED")
 AT_ONCE = 100
-STARTS = range(0, 200, AT_ONCE)
+STARTS = range(0, 800, AT_ONCE)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,11 @@ def test_one_stack_history_played_again_is_the_same() -> None:
         logging.disable(logging.NOTSET)
     assert first.trace == second.trace
     assert first.ledger.recorded == second.ledger.recorded
+
+
+def test_a_stack_history_is_the_same_in_any_process_and_after_any_other(pool: Pool) -> None:
+    elsewhere = pool.map(trace_of, range(8), 1)
+    assert elsewhere == [trace_of(seed) for seed in range(8)]
 
 
 def test_the_histories_of_whole_processes_reach_what_they_are_meant_to_reach() -> None:

@@ -169,8 +169,12 @@ class Engine:
         if self.is_full:
             # What the book holds back is of a turn that was rolled back: the next start recovers.
             return
+        changes = self._book.take_all()
+        if not self.core.is_recovering(self._clock()):
+            changes.append(ch.Stopped())
         try:
-            self.store.write([*self._book.take_all(), ch.Stopped()])
+            if changes:
+                self.store.write(changes)
             await self.store.commit()
         except StoreFull as error:
             # As after a crash: what is lost is the note of young leases, which isn't a promise.

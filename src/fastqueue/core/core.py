@@ -61,6 +61,13 @@ class Core:
         """Say whether the id is known without asking the store."""
         return self.state.holds(task_id)
 
+    def is_recovering(self, now: float) -> bool:
+        """Say whether leases that aren't stored may still be out: it began with a crash just now.
+
+        Whoever stops then hasn't stopped in order: the next one has to wait for them as well.
+        """
+        return now < self.state.leases_begin_at
+
     def next_due(self) -> float | None:
         """Return the monotonic time at which a `Tick` has something to do, or None."""
         state = self.state

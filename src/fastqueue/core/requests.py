@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import ResultsAccessed
 from fastqueue.core.effects import AnswerCancel, AnswerQuery, AnswerWatch, PushStored
-from fastqueue.core.lanes import SEQUENCE_BITS, Lane, Task
+from fastqueue.core.lanes import SEQUENCE_BITS, Lane
 from fastqueue.core.records import Result
 from fastqueue.core.state import Finished
-from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.core.states import TaskEvent
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
                 continue
             task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
         if task.status is TaskStatus.QUEUED:
-            _end_unstarted(
-                state,
+            state.end_unreported(
                 task,
                 TaskEvent.CANCELLED,
                 "Cancelled: it was cancelled before it started",
@@ -67,26 +66,6 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
     decision.effects.append(
         AnswerCancel(command.session, command.request, command.task_ids, answers)
     )
-
-
-def _end_unstarted(
-    state: State,
-    task: Task,
-    event: TaskEvent,
-    error: str,
-    now: float,
-    finished: Finished,
-) -> None:
-    result = Result(
-        task.task_id,
-        next_status(task.status, event),
-        task.lane.name,
-        task.attempt,
-        task.format,
-        error=error,
-        completed_at=finished.at,
-    )
-    state.finish(task, result, None, now, finished)
 
 
 def query(state: State, command: Query, now: float, decision: Decision) -> None:
@@ -151,7 +130,7 @@ def refuse_unknown_names(state: State, at: float, now: float, decision: Decision
         finished = Finished(at)
         error = _unknown_name_error(state, lane)
         for task in list(lane.ready.values()):
-            _end_unstarted(state, task, TaskEvent.REFUSED, error, now, finished)
+            state.end_unreported(task, TaskEvent.REFUSED, error, now, finished)
         state.conclude(finished, now, decision)
         if lane.live:
             # The rest of it is spilled; it is refused as it is read back.

@@ -208,6 +208,22 @@ class State:
         if task.callback is not None:
             self._owe_callback(task, result, json_result, now, into)
 
+    def end_unreported(
+        self, task: Task, event: TaskEvent, error: str, now: float, into: Finished
+    ) -> None:
+        """Record the end of a task that no subworker reported."""
+        result = Result(
+            task.task_id,
+            next_status(task.status, event),
+            task.lane.name,
+            task.attempt,
+            task.format,
+            error=error,
+            completed_at=into.at,
+            worker_id=task.worker.worker_id if task.worker is not None else None,
+        )
+        self.finish(task, result, None, now, into)
+
     def _notify_watchers(self, result: Result, into: Finished) -> None:
         for session in self.watchers.pop(result.task_id, ()):
             self.watched[session] -= 1

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 from fastqueue.core.changes import LeasesEnded, LeasesLost
 from fastqueue.core.effects import CloseSession, TellWorkerLost
 from fastqueue.core.lanes import SEQUENCE_MASK, Task
-from fastqueue.core.records import Result
 from fastqueue.core.state import Finished
-from fastqueue.core.states import TaskEvent, next_status
+from fastqueue.core.states import TaskEvent
 from fastqueue.core.workers import Death
 
 if TYPE_CHECKING:
@@ -62,10 +61,10 @@ def expire_workers(state: State, at: float, now: float, decision: Decision) -> N
             if task.at_most_once:
                 not_repeated.append((task.lane.name, task.task_id))
                 error = _not_repeated_error(cause, is_certain=running is not None)
-                _fail(state, task, TaskEvent.NOT_REPEATED, error, now, finished)
+                state.end_unreported(task, TaskEvent.NOT_REPEATED, error, now, finished)
             elif task.crashes >= state.limits.crashes_max:
                 error = _quarantine_error(task.crashes, cause)
-                _fail(state, task, TaskEvent.QUARANTINED, error, now, finished)
+                state.end_unreported(task, TaskEvent.QUARANTINED, error, now, finished)
             else:
                 state.unassign(task, TaskEvent.LEASE_LOST)
                 task.is_suspect = task.crashes >= state.limits.isolate_after_crashes
@@ -102,22 +101,6 @@ def requeue(state: State, tasks: list[Task], decision: Decision) -> None:
         task.attempt -= 1
     state.put_back(tasks)
     decision.changes.append(LeasesEnded([task.key for task in tasks]))
-
-
-def _fail(
-    state: State, task: Task, event: TaskEvent, error: str, now: float, finished: Finished
-) -> None:
-    result = Result(
-        task.task_id,
-        next_status(task.status, event),
-        task.lane.name,
-        task.attempt,
-        task.format,
-        error=error,
-        completed_at=finished.at,
-        worker_id=task.worker.worker_id if task.worker is not None else None,
-    )
-    state.finish(task, result, None, now, finished)
 
 
 def _quarantine_error(crashes: int, cause: str) -> str:

@@ -93,6 +93,14 @@ class Ledger:
 
     # -- turns
 
+    def on_begun(self, store: MemoryStore) -> None:
+        """Forget the leases that a control plane which begins anew can't know of.
+
+        Whoever holds an older one of the task may be adopted, for all it knows.
+        """
+        tables = store._tables
+        self.granted = {tables.tasks[k].new.task_id: row[0] for k, row in tables.leases.items()}
+
     def on_stored(self, store: MemoryStore) -> None:
         """Note what is recorded, once it is durable."""
         for task_id, (_, _, result) in store._tables.results.items():
@@ -150,6 +158,7 @@ class WatchedEngine(Engine):
         try:
             if self.core is not core or self.is_full:
                 ledger.full += 1
+                ledger.on_begun(store)  # type: ignore[arg-type]
                 return
             for key, task in store._tables.tasks.items():  # type: ignore[attr-defined]
                 if task.crashes > crashes.get(key, 0) and key in tokens:

@@ -15,7 +15,7 @@ from tests.simulation.stack.loop import VirtualLoop
 from tests.simulation.stack.seams import sewn
 from tests.simulation.stack.world import World
 
-__all__ = ["play", "play_quietly", "verdict"]
+__all__ = ["play", "play_quietly", "trace_of", "verdict"]
 
 
 def play(seed: int, *, shows_trace: bool = False) -> World:
@@ -74,6 +74,14 @@ def play_quietly(seed: int) -> World | Exception:
         return error
     finally:
         logging.disable(logging.NOTSET)
+
+
+def trace_of(seed: int) -> list[str]:
+    """Play one history quietly; return its steps."""
+    world = play_quietly(seed)
+    if isinstance(world, Exception):
+        raise world
+    return world.trace
 
 
 def verdict(seed: int) -> tuple[int, str]:

@@ -132,6 +132,7 @@ class ControlPlaneProcess(Member):
         world = self.world
         world.store.restart()
         world.ledger.on_stored(world.store)
+        world.ledger.on_begun(world.store)
         self.engine = WatchedEngine(
             world.store,
             LIMITS,

@@ -1,4 +1,4 @@
-"""Own what a simulated world puts in the place of clocks, chance and sockets nobody else replaces.
+"""Own what a simulated world puts in the place of clocks, chance, threads and sockets.
 
 The package's own code isn't changed for it: these are names in its modules, put back afterwards.
 Bounds are made small, so that a short history reaches them.
@@ -11,6 +11,7 @@ import contextlib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.stack.heartbeats import TaskHeartbeats
 from tests.simulation.stack.loop import VirtualLoop
 
 from fastqueue.client import client, lifecycle, submissions
@@ -65,6 +66,7 @@ def sewn(loop: VirtualLoop, chance: random.Random, new_id: Callable[[], str]) ->
         (client, "new_task_id", new_id),
         (lifecycle, "uuid", uuids),
         (subworker_app, "uuid", uuids),
+        (subworker_app, "Heartbeats", TaskHeartbeats),
         (runtime, "time", clock),
         (discovery, "time", clock),
         (dialer, "random", chance),
