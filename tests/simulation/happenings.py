@@ -86,11 +86,18 @@ class Happenings:
             (6, self.pass_time),
             (8, self.receive),
             (1, self.change_room),
+            (1, self.slow_down),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
         self.note(action.__name__)
         action()
+
+    def slow_down(self) -> None:
+        """Let a client read nothing for a while; results may expire meanwhile."""
+        client = self._connected(self.clients)
+        if client is not None:
+            client.slow_until = self.now + self.random.choice((1.0, 10.0, 40.0))
 
     def receive(self) -> None:
         """Let what is on its way to a peer arrive, or some of it."""

@@ -23,6 +23,8 @@ class SimulatedClient:
         # What must be pushed in this session, and what was, or was said to have expired.
         self.owed: set[str] = set()
         self.told: set[str] = set()
+        # Until when it takes nothing that it is owed.
+        self.slow_until = 0.0
 
     def has(self, callback: PendingCallback) -> bool:
         """Say whether it submitted the task that a callback is about."""

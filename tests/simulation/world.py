@@ -316,8 +316,9 @@ class World(Happenings):
     def is_writable(self, session: int) -> bool | None:
         if all(session != peer.session for peer in (*self.clients, *self.subworkers)):
             return None
-        # Some peers are slow now and then.
-        if self.is_settling or self.random.random() < 0.8:
+        is_slow = any(session == c.session and self.now < c.slow_until for c in self.clients)
+        # Others are slow for a moment.
+        if self.is_settling or (not is_slow and self.random.random() < 0.8):
             return True
         # The server says so when such a peer can take more.
         self.engine.wake()
