@@ -30,6 +30,7 @@ class Happenings:
 
     random: random.Random
     now: float
+    clock_error_s: float
     engine: Engine
     clients: list[SimulatedClient]
     subworkers: list[SimulatedSubworker]
@@ -87,6 +88,7 @@ class Happenings:
             (8, self.receive),
             (1, self.change_room),
             (1, self.slow_down),
+            (1, self.jump_clock),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
@@ -107,7 +109,11 @@ class Happenings:
             self._receive(peer, self.random.randint(1, len(peer.inbound)))
 
     def wall(self) -> float:
-        return 1_700_000_000.0 + self.now
+        return 1_700_000_000.0 + self.now + self.clock_error_s
+
+    def jump_clock(self) -> None:
+        """Set the wall clock, forward or back; nothing that waits may notice."""
+        self.clock_error_s += self.random.choice((-3600.0, -5.0, 5.0, 3600.0))
 
     def put(self, command: cmd.Command) -> None:
         self.engine.put(command)

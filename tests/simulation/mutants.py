@@ -435,6 +435,13 @@ _SUBWORKERS = (
         "a task that never ran would be quarantined",
     ),
     Mutant(
+        "timers follow the wall clock",
+        _ENGINE,
+        "        now = self._clock()\n        self._look_at_disk(now)\n",
+        "        now = self._wall() - 1_700_000_000.0\n        self._look_at_disk(now)\n",
+        "a clock that is set would end leases, or keep them for an hour",
+    ),
+    Mutant(
         "a subworker's grace never ends",
         _LEASING,
         "        worker.deadline = now + state.limits.session_grace_s\n",

@@ -68,6 +68,7 @@ class World(Happenings):
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now = 1000.0
+        self.clock_error_s = 0.0
         self.store = MemoryStore()
         self.trace: list[str] = []
         self.is_settling = False
