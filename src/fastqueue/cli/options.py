@@ -1,39 +1,36 @@
-"""Own the options that several commands have: their types and help. `app` puts them together."""
+"""Own the options that commands have: their types, their help, and which settings go together.
+
+Used by `app`. What only one command has is written there, unless it is a setting.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypedDict, get_args, get_type_hints
 
 import typer
 
 from fastqueue.cli.logs import LogLevel
-from fastqueue.config import DISCOVERY_ADDRESS
+from fastqueue.config import BASE_ADDRESS, DISCOVERY_ADDRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
-    "DISCOVERY_HELP",
-    "AllowPickle",
-    "CallbackAllow",
-    "ClientLogLevel",
-    "Concurrency",
-    "ControlPlaneAddress",
-    "DiscoveryAddress",
-    "Durability",
-    "Grace",
+    "ClientOptions",
+    "ControlPlaneOptions",
     "Json",
-    "ServerLogLevel",
+    "LogLevelOfClient",
+    "SubworkerOptions",
     "TaskId",
     "TaskModules",
-    "Timeout",
-    "TlsCa",
-    "TlsCert",
-    "TlsClientCa",
-    "TlsKey",
-    "TokenFile",
-    "client_settings",
+    "settings_as_options",
 ]
 
-DISCOVERY_HELP = f"Where control planes announce themselves [default: {DISCOVERY_ADDRESS}]."
+# -- one option each
 
+TaskId = Annotated[str, typer.Option(help="The id under which it was submitted.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
 TaskModules = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,41 +39,36 @@ TaskModules = Annotated[
         "between, or the option again.",
     ),
 ]
-Concurrency = Annotated[
+LogLevelOfClient = Annotated[
+    LogLevel | None,
+    typer.Option(case_sensitive=False, help="Least severe shown [default: warning]."),
+]
+
+_LogLevelOfServer = Annotated[
+    LogLevel | None,
+    typer.Option(case_sensitive=False, help="Least severe shown [default: info]."),
+]
+_Concurrency = Annotated[
     int | None, typer.Option(help="Tasks that one subworker runs at one time [default: 32].")
 ]
-Grace = Annotated[
+_Grace = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS", help="How long running tasks may go on after a stop [default: 30]."
     ),
 ]
-AllowPickle = Annotated[
+_AllowPickle = Annotated[
     bool | None,
     typer.Option(help="Unpickle arguments, which runs any code a sender chose."),
 ]
-ServerLogLevel = Annotated[
-    LogLevel | None,
-    typer.Option(case_sensitive=False, help="Least severe shown [default: info]."),
-]
-ClientLogLevel = Annotated[
-    LogLevel | None,
-    typer.Option(case_sensitive=False, help="Least severe shown [default: warning]."),
-]
-TaskId = Annotated[str, typer.Option(help="The id under which it was submitted.")]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
-ControlPlaneAddress = Annotated[
+_ControlPlaneAddress = Annotated[
     str | None, typer.Option(help="The control plane, if it needn't be discovered.")
 ]
-DiscoveryAddress = Annotated[str | None, typer.Option(help=DISCOVERY_HELP)]
-Timeout = Annotated[
-    float | None,
-    typer.Option(metavar="SECONDS", help="How long to wait for the answer [default: 30]."),
+_DiscoveryAddress = Annotated[
+    str | None,
+    typer.Option(help=f"Where control planes announce themselves [default: {DISCOVERY_ADDRESS}]."),
 ]
-
-
-# What all of them have that connect, or are connected to.
-TokenFile = Annotated[
+_TokenFile = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
@@ -84,11 +76,11 @@ TokenFile = Annotated[
         "Both sides prove that they have it, and neither sends it.",
     ),
 ]
-TlsCert = Annotated[
+_TlsCert = Annotated[
     str | None, typer.Option(metavar="PATH", help="Its certificate, in PEM, for a tls:// address.")
 ]
-TlsKey = Annotated[str | None, typer.Option(metavar="PATH", help="That certificate's key.")]
-TlsCa = Annotated[
+_TlsKey = Annotated[str | None, typer.Option(metavar="PATH", help="That certificate's key.")]
+_TlsCa = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
@@ -96,47 +88,152 @@ TlsCa = Annotated[
         "refused then [default: the system's].",
     ),
 ]
-Durability = Annotated[
-    str | None,
-    typer.Option(
-        help="What an acknowledged task survives: full (power loss), normal (a crash of the "
-        "process), memory (nothing) [default: full]."
-    ),
-]
-CallbackAllow = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="CIDR...",
-        help="A network callbacks may be sent to, besides this machine; can be given again.",
-    ),
-]
-TlsClientCa = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="The certificates that a peer's own must be signed by; without one nobody is let in.",
-    ),
-]
+_LATER = "Accepted, without effect: the dashboard comes in a later version."
+
+# -- the settings a command has; what isn't given is None
 
 
-def client_settings(
-    control_plane_address: str | None,
-    discovery_address: str | None,
-    timeout: float | None,
-    log_level: LogLevel | None,
-    token_file: str | None,
-    tls_ca: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-) -> dict[str, object]:
-    """Return the settings of a client that a command was given."""
-    return {
-        "control_plane_address": control_plane_address,
-        "discovery_address": discovery_address,
-        "timeout": timeout,
-        "log_level": log_level,
-        "token_file": token_file,
-        "tls_ca": tls_ca,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-    }
+class ControlPlaneOptions(TypedDict, total=False):
+    """Name the settings of `fastqueue control-plane`."""
+
+    task_modules: TaskModules
+    worker_id: Annotated[
+        str | None, typer.Option(help="Its name in results and logs [default: control-plane].")
+    ]
+    base_address: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Where it listens for clients and subworkers [default: {BASE_ADDRESS}]."
+        ),
+    ]
+    discovery_address: Annotated[
+        str | None, typer.Option(help=f"Where it announces itself [default: {DISCOVERY_ADDRESS}].")
+    ]
+    data_dir: Annotated[
+        str | None, typer.Option(help="The folder of its store [default: .fastqueue].")
+    ]
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            help="What an acknowledged task survives: full (power loss), normal (a crash of the "
+            "process), memory (nothing) [default: full]."
+        ),
+    ]
+    result_cache_size: Annotated[
+        int | None, typer.Option(help="Results it keeps [default: 10000].")
+    ]
+    result_cache_ttl: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long it keeps a result [default: 3600]."),
+    ]
+    disk_free_min: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BYTES",
+            help="Below how many free bytes nothing new is accepted; 0 for never "
+            "[default: 134217728].",
+        ),
+    ]
+    payload_bytes_max: Annotated[
+        int | None,
+        typer.Option(help="How large arguments or a result may be [default: 16777216]."),
+    ]
+    callback_allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR...",
+            help="A network callbacks may be sent to, besides this machine; can be given again.",
+        ),
+    ]
+    callback_give_up: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="When an undeliverable callback is given up [default: 86400].",
+        ),
+    ]
+    concurrency: _Concurrency
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Local subworker processes; 0 for a coordinator only [default: one less than "
+            "there are CPUs, 1 to 4].",
+        ),
+    ]
+    grace: _Grace
+    allow_pickle: _AllowPickle
+    insecure: Annotated[
+        bool | None,
+        typer.Option(help="Listen beyond this machine without TLS and a token."),
+    ]
+    token_file: _TokenFile
+    tls_cert: _TlsCert
+    tls_key: _TlsKey
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The certificates that a peer's own must be signed by; without one nobody is let "
+            "in.",
+        ),
+    ]
+    no_gui: Annotated[bool | None, typer.Option("--no-gui", help=_LATER)]
+    gui_host: Annotated[str | None, typer.Option(help=_LATER)]
+    gui_port: Annotated[int | None, typer.Option(help=_LATER)]
+    log_level: _LogLevelOfServer
+
+
+class SubworkerOptions(TypedDict, total=False):
+    """Name the settings of `fastqueue subworker`."""
+
+    worker_id: Annotated[
+        str | None, typer.Option(help="Its name in results and logs [default: HOST-PROCESS].")
+    ]
+    control_plane_address: _ControlPlaneAddress
+    task_modules: TaskModules
+    discovery_address: _DiscoveryAddress
+    concurrency: _Concurrency
+    processes: Annotated[int | None, typer.Option(min=1, help="Subworker processes [default: 1].")]
+    grace: _Grace
+    allow_pickle: _AllowPickle
+    token_file: _TokenFile
+    tls_ca: _TlsCa
+    tls_cert: _TlsCert
+    tls_key: _TlsKey
+    log_level: _LogLevelOfServer
+
+
+class ClientOptions(TypedDict, total=False):
+    """Name the settings of the commands that ask a control plane for something."""
+
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long to wait for the answer [default: 30]."),
+    ]
+    control_plane_address: _ControlPlaneAddress
+    discovery_address: _DiscoveryAddress
+    token_file: _TokenFile
+    tls_ca: _TlsCa
+    tls_cert: _TlsCert
+    tls_key: _TlsKey
+    log_level: LogLevelOfClient
+
+
+_P = ParamSpec("_P")
+
+
+def settings_as_options(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Make each of the settings in a command's `**given: Unpack[...]` an option of it.
+
+    The parser finds the options of a command in its signature, and knows no `**given`.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    *own, given = signature.parameters.values()
+    (settings,) = get_args(given.annotation)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in get_type_hints(settings, include_extras=True).items()
+    ]
+    command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return command
