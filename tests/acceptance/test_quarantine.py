@@ -49,6 +49,19 @@ async def test_a_task_that_kills_its_process_fails_and_the_others_go_through(sit
     assert again.result == 3
 
 
+async def test_how_many_crashes_quarantine_a_task_can_be_set(site) -> None:
+    site.write("tasks.py", TASKS)
+    site.command(
+        "control-plane",
+        *("control-plane", "--base-address", site.base_address, "--task-modules", "tasks"),
+        *("--processes", "1", "--max-crashes", "1"),
+    )
+    client = await site.client(timeout=60)
+    result = await client.submit_task("exits")
+    assert (result.status, result.attempt) == ("failure", 1)
+    assert result.error.startswith("TaskQuarantined: the subworker process ended with exit code 9")
+
+
 ONCE = """
     import os
     import pathlib

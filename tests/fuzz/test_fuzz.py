@@ -115,9 +115,9 @@ WORDS = """
     control-plane subworker submit status cancel stats list --help --version --args --kwargs --
     --task-name --task-id --task-modules --processes --concurrency --json --timeout --priority
     --base-address --discovery-address --control-plane-address --data-dir --durability --grace
-    --result-cache-size --result-cache-ttl --payload-bytes-max --callback-allow --worker-id
-    --callback-give-up --log-level --non-blocking --allow-pickle --insecure --no-gui --gui-port
-    -1 0 1e999 nan [1] {} high add os.path tcp://127.0.0.1:1 10.0.0.0/8 full
+    --result-cache-size --result-cache-ttl --payload-bytes-max --max-crashes --callback-allow
+    --worker-id --callback-give-up --log-level --non-blocking --allow-pickle --insecure --no-gui
+    --gui-port -1 0 1e999 nan [1] {} high add os.path tcp://127.0.0.1:1 10.0.0.0/8 full
 """
 ARGUMENTS = st.lists(
     st.sampled_from(WORDS.split()) | st.text(max_size=8).filter(lambda word: "\0" not in word),

@@ -352,6 +352,7 @@ def test_settings_out_of_bounds_are_named():
         {"result_cache_size": 0},
         {"result_cache_ttl": 0},
         {"payload_bytes_max": 0},
+        {"max_crashes": 0},
         {"callback_allow": "everywhere"},
         {"base_address": "tcp://127.0.0.1:99999"},
         {"worker_id": ""},

@@ -160,6 +160,7 @@ class TestDefaults:
             result_cache_ttl_s=3600.0,
             disk_free_min=134_217_728,
             payload_bytes_max=16_777_216,
+            max_crashes=3,
             callback_allow=LOOPBACK,
             callback_give_up_s=86_400.0,
             insecure=False,
@@ -250,6 +251,7 @@ class TestWhereASettingComesFrom:
             "RESULT_CACHE_TTL": "6",
             "DISK_FREE_MIN": "4096",
             "PAYLOAD_BYTES_MAX": "7",
+            "MAX_CRASHES": "2",
             "CALLBACK_ALLOW": "10.0.0.0/8, 192.168.1.5",
             "CALLBACK_GIVE_UP": "8",
             "INSECURE": "true",
@@ -271,6 +273,7 @@ class TestWhereASettingComesFrom:
             result_cache_ttl_s=6.0,
             disk_free_min=4_096,
             payload_bytes_max=7,
+            max_crashes=2,
             callback_allow=(
                 *LOOPBACK,
                 ipaddress.ip_network("10.0.0.0/8"),

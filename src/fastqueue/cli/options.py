@@ -138,6 +138,12 @@ class ControlPlaneOptions(TypedDict, total=False):
         int | None,
         typer.Option(help="How large arguments or a result may be [default: 16777216]."),
     ]
+    max_crashes: Annotated[
+        int | None,
+        typer.Option(
+            help="How many subworkers may die with a task before it fails for good [default: 3]."
+        ),
+    ]
     callback_allow: Annotated[
         list[str] | None,
         typer.Option(

@@ -199,6 +199,7 @@ class ControlPlaneSettings(_Settings):
         result_cache_ttl_s: how long it keeps one, in seconds from completion.
         disk_free_min: below how many free bytes nothing new is accepted; 0 for never.
         payload_bytes_max: how large arguments or a result may be.
+        max_crashes: how many subworkers may die with a task before it is quarantined.
         callback_allow: the networks callbacks may be sent to; loopback always among them.
         callback_give_up_s: after how many seconds an undeliverable callback is given up.
         insecure: whether it may listen beyond this machine without TLS and a token.
@@ -240,6 +241,7 @@ class ControlPlaneSettings(_Settings):
         default=16 * 1024 * 1024,
         metadata=_checked_by(values.integer(1, maximum=PAYLOAD_BYTES_MAX)),
     )
+    max_crashes: int = field(default=3, metadata=_checked_by(values.integer(1)))
     callback_allow: tuple[IPv4Network | IPv6Network, ...] = field(
         default_factory=values.loopback_networks, metadata=_checked_by(values.networks)
     )

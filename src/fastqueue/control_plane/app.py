@@ -63,6 +63,7 @@ class ControlPlane:
             retained_ttl_s=settings.result_cache_ttl_s,
             disk_free_min=settings.disk_free_min,
             payload_bytes_max=settings.payload_bytes_max,
+            crashes_max=settings.max_crashes,
         )
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None

@@ -31,7 +31,6 @@ class CoreLimits:
         payload_bytes_max: size of one task's encoded arguments.
         lease_bytes_max: payload bytes leased to one subworker at one time; a payload that is larger
             by itself is leased alone.
-        isolate_after_crashes: subworkers that died with a task before it is run alone.
         crashes_max: subworkers that died with a task before it is quarantined.
         callbacks_max: callbacks waiting to be delivered.
         callback_addresses_max: distinct addresses they wait for.
@@ -70,7 +69,6 @@ class CoreLimits:
     disk_free_min: int = 128 * 1024**2
     payload_bytes_max: int = 16 * 1024**2
     lease_bytes_max: int = 32 * 1024**2
-    isolate_after_crashes: int = 2
     crashes_max: int = 3
     callbacks_max: int = 1_000_000
     callback_addresses_max: int = 100_000
@@ -85,3 +83,12 @@ class CoreLimits:
     unknown_name_grace_s: float = 2.0
     callback_backoff_s: float = 0.2
     callback_backoff_max_s: float = 30.0
+
+    @property
+    def isolate_after_crashes(self) -> int:
+        """Return how many subworkers may die with a task before it is run alone.
+
+        None of its crashes proves anything while others run beside it; so it comes before
+        `crashes_max`, if that leaves room.
+        """
+        return max(1, min(2, self.crashes_max - 1))

@@ -104,10 +104,14 @@ def requeue(state: State, tasks: list[Task], decision: Decision) -> None:
 
 
 def _quarantine_error(crashes: int, cause: str) -> str:
-    return (
-        f"TaskQuarantined: the subworker process died each of the {crashes} times that this task "
-        f"was running in it, the last time it {cause}; it isn't run again"
-    )
+    if crashes == 1:
+        how = f"{cause} while this task was running in it"
+    else:
+        how = (
+            f"died each of the {crashes} times that this task was running in it, the last time it "
+            f"{cause}"
+        )
+    return f"TaskQuarantined: the subworker process {how}; it isn't run again"
 
 
 def _not_repeated_error(cause: str, *, is_certain: bool) -> str:

@@ -18,6 +18,7 @@ from fastqueue.core import changes as ch
 from fastqueue.core import commands as cmd
 from fastqueue.core import effects as fx
 from fastqueue.core.core import Core
+from fastqueue.core.limits import CoreLimits
 from fastqueue.core.records import Lease
 from fastqueue.core.state import Snapshot
 from fastqueue.tasks.models import TaskStatus
@@ -70,6 +71,45 @@ def test_after_the_second_crash_each_is_run_alone_and_the_innocent_goes_through(
     assert result.error is not None
     assert result.error.startswith("TaskQuarantined: ")
     assert [task_id for _, task_id in only(fleet.last, fx.TellWorkerLost).quarantined] == ["poison"]
+
+
+def test_with_two_crashes_allowed_a_task_is_run_alone_after_the_first() -> None:
+    core = make_core(CoreLimits(crashes_max=2))
+    fleet = Fleet(core)
+    submit(core, new_task("innocent"), new_task("poison"))
+    tick(core)
+    (first,) = fleet.die()
+    assert first.task_id == "innocent"
+    succeed(core, first, session=fleet.session)
+    (second,) = leases(tick(core, fleet.now))
+    assert second.task_id == "poison"
+    fleet.die()
+    (result,) = only(fleet.last, ch.TasksFinished).results
+    assert result.task_id == "poison"
+    assert "died each of the 2 times" in str(result.error)
+
+
+def test_with_one_crash_allowed_it_is_the_last() -> None:
+    core = make_core(CoreLimits(crashes_max=1))
+    fleet = Fleet(core)
+    submit(core, new_task("a"), new_task("b"))
+    assert len(leases(tick(core))) == 2, "nothing is a suspect before it was in a crash"
+    assert not fleet.die()
+    results = only(fleet.last, ch.TasksFinished).results
+    assert {result.task_id for result in results} == {"a", "b"}
+    assert "times" not in str(results[0].error)
+
+
+def test_however_many_crashes_are_allowed_a_task_is_run_alone_after_two() -> None:
+    core = make_core(CoreLimits(crashes_max=9))
+    fleet = Fleet(core)
+    submit(core, new_task("a"), new_task("b"))
+    tick(core)
+    assert len(fleet.die()) == 2
+    for _ in range(7):
+        assert [lease.task_id for lease in fleet.die()] == ["a"]
+    assert [lease.task_id for lease in fleet.die()] == ["b"]
+    assert only(fleet.last, ch.TasksFinished).results[0].task_id == "a"
 
 
 def test_a_busy_subworker_is_kept_free_for_a_suspect_and_others_go_on_elsewhere() -> None:
