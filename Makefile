@@ -8,6 +8,8 @@ PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 BIN := .venv/bin/python
 STAMP := .venv/.fastqueue-setup
 PYTEST := $(BIN) -m pytest -q
+# More workers than CI has cores: most tests wait, for sockets, processes and grace times.
+SHARED_OUT := $(PYTEST) -n 3 --dist worksteal
 SOURCES := src tests benchmarks examples
 STAGES := lint types layers unit simulation power torture integration acceptance
 
@@ -78,13 +80,13 @@ layers: setup ## Check that a layer imports only downward.
 	$(BIN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 unit: setup ## Test the parts.
-	$(PYTEST) tests/unit
+	$(SHARED_OUT) tests/unit
 
 simulation: setup ## Play seeded histories of faults; SEED=n or STACK_SEED=n plays one again.
 	$(PYTEST) $(if $(SEED),-s -k one_history) $(if $(STACK_SEED),-s -k one_stack) tests/simulation
 
 power: setup ## Cut the store's power 40 times a test: nothing acknowledged may be lost.
-	$(PYTEST) tests/power
+	$(SHARED_OUT) tests/power
 
 power-cut: setup ## The same, 300 times a test, with the counts.
 	POWER_CUTS=300 $(PYTEST) -s tests/power
@@ -95,10 +97,10 @@ torture: setup ## Kill, stop and cut off real processes under load; KILLS=1000 f
 	$(BIN) -m tests.torture.play --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 
 integration: setup ## Test client, control plane and subworkers together, on one event loop; feed them garbage.
-	$(PYTEST) tests/integration tests/fuzz
+	$(SHARED_OUT) tests/integration tests/fuzz
 
 acceptance: setup ## Test what users were promised, over real processes.
-	$(PYTEST) tests/acceptance
+	$(SHARED_OUT) tests/acceptance
 
 test: setup ## Run all of these; stop at the first that fails.
 	@summary=; code=0; \

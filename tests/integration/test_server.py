@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 from typing import Any
 
@@ -74,7 +75,7 @@ async def test_a_stranger_is_dropped_and_the_others_are_served(cluster, garbage,
 @pytest.mark.parametrize(
     "body",
     [
-        os.urandom(100),
+        random.Random(7).randbytes(100),
         msg.encode([99, 1]),
         msg.encode([1, 1, [["", "add", 2, 0, b""]]]),
         msg.encode(msg.Report(1, [])),
