@@ -1,4 +1,7 @@
-"""Own what goes wrong and when, all of it from one seed: the acts of one site, in order."""
+"""Own what goes wrong and when, all of it from one seed: the acts of one site, in order.
+
+And the names by which its processes and the ledger speak of the same things.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from dataclasses import dataclass
 
 CONTROL_PLANE, SUBWORKER, CLIENT = "control plane", "subworker", "client"
 ROLES = (CONTROL_PLANE, SUBWORKER, CLIENT)
-NETWORK_FAULTS = ("cut", "reset", "stall", "one way", "half-open", "closed door")
+# Stopped now and then, but never killed: what a listener has read and not yet noted is nobody
+# else's to know, so its death would lose callbacks that were delivered.
+LISTENER = "listener"
+NETWORK_FAULTS = ("cut", "reset", "stall", "one way", "half-open", "closed door", "early cut")
+
+# The tasks that are submitted; those of the second kind must never be run twice.
+AT_LEAST_ONCE = ("work", "work_in_thread")
+AT_MOST_ONCE = ("work_once", "work_once_in_thread")
 
 _ROLE_WEIGHTS = (2, 5, 4)
 # From one kill to the next of a site, on average.
@@ -18,7 +28,12 @@ _CONTROL_PLANE_REST_S = 4.0
 _KILLED_AGAIN = 0.15
 _STOPS_PER_KILL = 0.35
 _FAULTS_PER_KILL = 0.7
-_STOP_S = {CONTROL_PLANE: (0.05, 0.5), SUBWORKER: (0.1, 3.0), CLIENT: (0.1, 1.0)}
+_STOP_S = {
+    CONTROL_PLANE: (0.05, 0.5),
+    SUBWORKER: (0.1, 3.0),
+    CLIENT: (0.1, 1.0),
+    LISTENER: (0.1, 1.0),
+}
 _FAULT_S = (0.05, 0.6)
 
 
@@ -56,7 +71,7 @@ def make_plan(seed, site, kills):
                 rested_at_s = at_s + _CONTROL_PLANE_REST_S
         acts.append(Act(at_s, "kill", whom, chance.random()))
         if chance.random() < _STOPS_PER_KILL:
-            stopped = chance.choice(ROLES)
+            stopped = chance.choice((*ROLES, LISTENER))
             for_s = chance.uniform(*_STOP_S[stopped])
             stop_at_s = at_s + chance.uniform(0, _KILL_EVERY_S)
             acts.append(Act(stop_at_s, "stop", stopped, chance.random(), for_s))

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from tests.torture.client import look_at
 from tests.torture.ledger import now, read_lines
-from tests.torture.plan import NETWORK_FAULTS, ROLES, make_plan
+from tests.torture.plan import LISTENER, NETWORK_FAULTS, ROLES, make_plan
 from tests.torture.site import TortureSite
 from tests.torture.verdict import TERMINAL, Verdict, judge, percentile
 
-from fastqueue import Client
 from fastqueue.errors import FastQueueError
 
 RECOVERY_P99_S = 5.0
@@ -35,7 +34,10 @@ _QUERIES_AT_ONCE = 1_000
 async def torture(folder, seed, kills, sites):
     """Torture sites side by side; return the verdict on all and what was done to them."""
     shares = [kills // sites + (n < kills % sites) for n in range(sites)]
-    running = [TortureSite(folder / f"site-{n}", f"{seed}:{n}") for n in range(sites)]
+    # Every second one with TLS and tokens, so that cuts hit handshakes as well.
+    running = [
+        TortureSite(folder / f"site-{n}", f"{seed}:{n}", is_secure=n % 2 == 1) for n in range(sites)
+    ]
     total, done, troubles = Verdict(), Counter(), []
     try:
         async with asyncio.TaskGroup() as group:
@@ -49,6 +51,7 @@ async def torture(folder, seed, kills, sites):
     for site, verdict in zip(running, verdicts, strict=True):
         total.add(verdict.result())
         done += site.done
+        done["connections cut as they began"] += site.early_cuts
         troubles += [f"{site.folder.name}: {trouble}" for trouble in site.troubles]
     return total, done, troubles
 
@@ -56,22 +59,22 @@ async def torture(folder, seed, kills, sites):
 async def _torture_one(site, plan):
     await site.start()
     await site.suffer(plan)
-    address = await site.restart()
-    acknowledged = [
-        line[1] for line in read_lines(site.folder, "client-*.jsonl") if line[0] == "acknowledged"
-    ]
-    looks = [await _look(address, acknowledged)]
+    await site.restart()
+    lines = read_lines(site.folder, "client-*.jsonl")
+    acknowledged = {line[1]: line for line in lines if line[0] == "acknowledged"}
+    looks = [await _look(site, acknowledged)]
+    await site.called_back(task_id for task_id, line in acknowledged.items() if line[4])
     await site.restart_control_plane()
-    looks.append(await _look(address, acknowledged))
+    looks.append(await _look(site, acknowledged))
     return judge(site.folder, site.kills, looks)
 
 
-async def _look(address, task_ids):
+async def _look(site, task_ids):
     """Ask for all tasks, as a client that knows nothing, until each is finished or unknown."""
     looks = {}
     missing = list(task_ids)
     deadline = now() + _FINISHED_WITHIN_S
-    async with Client(control_plane_address=address) as client:
+    async with site.client() as client:
         while missing and now() < deadline:
             with contextlib.suppress(FastQueueError):
                 for start in range(0, len(missing), _QUERIES_AT_ONCE):
@@ -91,17 +94,23 @@ async def _look(address, task_ids):
 def report(verdict, done, took_s):
     """Return what is printed in the end."""
     kills = {role: done[f"kill {role}"] for role in ROLES}
-    stops = {role: done[f"stop {role}"] for role in ROLES}
+    stops = {role: done[f"stop {role}"] for role in (*ROLES, LISTENER)}
     faults = {what: done[what] for what in NETWORK_FAULTS}
     lines = [
         f"done to them in {took_s:.0f} s:",
         *(f"  {_counted(what, counts)}" for what, counts in (("kills", kills), ("stops", stops))),
-        f"  {_counted('network faults', faults)}",
+        f"  {_counted('network faults', faults)}; "
+        f"{done['connections cut as they began']} connections cut as they began",
         f"acknowledged {verdict.acknowledged:,}: lost {len(verdict.lost)}, recorded twice "
         f"{len(verdict.changed)} ({verdict.looks:,} looks at results), unfinished "
         f"{len(verdict.unfinished)}, quarantined {verdict.quarantined}",
         f"runs {verdict.runs:,}: {verdict.run_again} tasks more than once, "
         f"{verdict.run_after_result} of them after their result was known",
+        f"to be run at most once {verdict.at_most_once:,}: begun twice {len(verdict.begun_twice)}, "
+        f"failed because their lease was lost {verdict.not_repeated}",
+        f"with a callback {verdict.with_callback:,}: never called back {len(verdict.uncalled)}, "
+        f"with something else than their result {len(verdict.miscalled)}; "
+        f"{verdict.callbacks - verdict.with_callback + len(verdict.uncalled)} callbacks came again",
     ]
     if verdict.refused:
         lines.append(f"submissions that were told no: {dict(verdict.refused)}")

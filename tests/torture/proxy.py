@@ -8,6 +8,8 @@ import socket
 import struct
 
 _READ_BYTES = 65_536
+# What a handshake of TLS and the greetings after it come to, and a little more.
+_GREETING_BYTES = 5_000
 _END_S = 5.0
 
 
@@ -17,15 +19,21 @@ class FaultyProxy:
     Args:
         target: the control plane's address, whether it listens yet or not.
         address: where to listen.
+
+    Attributes:
+        early_cuts: how many connections were cut as they began.
     """
 
     def __init__(self, target, address):
         self._target = _host_and_port(target)
         self.address = address
         self._server = None
+        self.early_cuts = 0
         self._links = []
         self._serving = set()
         self._later = set()
+        # After how many bytes, both ways together, a connection that begins now is cut, if it is.
+        self._cut_after_bytes = None
         # What is open to everybody; a link has gates of its own besides.
         self._door = asyncio.Event()
         self._door.set()
@@ -51,6 +59,7 @@ class FaultyProxy:
     def heal(self):
         """End every fault now."""
         self._door.set()
+        self._cut_none()
         for link in self._links:
             link.heal()
 
@@ -66,6 +75,11 @@ class FaultyProxy:
             return
         link = self._links[int(pick * len(self._links))]
         match what:
+            case "early cut":
+                # It comes back, and is cut while it greets; others too that come meanwhile.
+                self._cut_after_bytes = int(pick * 1_000_000) % _GREETING_BYTES
+                self._after(for_s, self._cut_none)
+                link.reset()
             case "cut":
                 link.cut()
             case "reset":
@@ -79,6 +93,9 @@ class FaultyProxy:
             case "half-open":
                 link.half_open(int(pick * 1_000) % 2)
                 self._after(for_s, link.reset)
+
+    def _cut_none(self):
+        self._cut_after_bytes = None
 
     def _hold(self, link, gates, for_s):
         for gate in gates:
@@ -106,12 +123,13 @@ class FaultyProxy:
             except OSError:
                 _reset(writer)
                 return
-            link = _Link((reader, writer), there)
+            link = _Link((reader, writer), there, self._cut_after_bytes)
             self._links.append(link)
             try:
                 await link.carry()
             finally:
                 self._links.remove(link)
+                self.early_cuts += link.is_used_up
         finally:
             self._serving.discard(serving)
 
@@ -119,13 +137,19 @@ class FaultyProxy:
 class _Link:
     """Be one connection through the proxy: two streams, and a gate for each direction."""
 
-    def __init__(self, here, there):
+    def __init__(self, here, there, cut_after_bytes):
         self._streams = (here, there)
+        self._bytes_left = cut_after_bytes
         self.gates = [asyncio.Event(), asyncio.Event()]
         # The stream that still looks open while the other one is gone, if any.
         self._left_open = None
         self._over = asyncio.Event()
         self.heal()
+
+    @property
+    def is_used_up(self):
+        """Say whether all went through that was to go through, if that was bounded."""
+        return self._bytes_left == 0
 
     def heal(self):
         for gate in self.gates:
@@ -170,9 +194,14 @@ class _Link:
         with contextlib.suppress(OSError):
             while data := await source[0].read(_READ_BYTES):
                 await self.gates[direction].wait()
+                if self._bytes_left is not None:
+                    data = data[: self._bytes_left]
+                    self._bytes_left -= len(data)
                 if self._left_open is None:
                     target[1].write(data)
                     await target[1].drain()
+                if self.is_used_up:
+                    break
 
 
 def _reset(writer):

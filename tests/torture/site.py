@@ -1,24 +1,29 @@
 """Own one site under torture: its processes, who is killed, and that the dead are replaced.
 
-A site is a control plane with a subworker of its own, further subworkers and clients, all of them
-real processes; every connection but that of the control plane's own subworker goes through a proxy.
+A site is a control plane with a subworker of its own, further subworkers, clients and listeners for
+callbacks, all of them real processes. Every connection goes through a proxy, but for those of the
+control plane's own subworker and those to the listeners. One of the listeners is there only after
+all has gone wrong that will: until then, whatever is owed to it must survive.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import secrets
 import signal
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
+from tests.certificates import Authority
 from tests.harness import Running, eventually, free_address
 from tests.torture.ledger import now, read_lines
-from tests.torture.plan import CLIENT, CONTROL_PLANE, ROLES, SUBWORKER
+from tests.torture.plan import CLIENT, CONTROL_PLANE, LISTENER, ROLES, SUBWORKER
+from tests.torture.processes import Stopped, age_s, children, marked, send
 from tests.torture.proxy import FaultyProxy
+
+from fastqueue import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 # By this variable a site finds what its processes started, and ended without.
@@ -38,27 +43,49 @@ class TortureSite:
     Args:
         folder: holds its store, its ledger and its logs.
         seed: that of all the clients' choices.
+        is_secure: whether its connections use TLS, and all prove that they have a token.
     """
 
-    def __init__(self, folder, seed):
+    def __init__(self, folder, seed, *, is_secure=False):
         self.folder = Path(folder)
         self.seed = seed
+        self.is_secure = is_secure
         self.kills = []  # (when, which role)
         self.done = Counter()  # all that was done to it, by name
         self.troubles = []  # what happened by itself, and mustn't
         self._address = free_address()
         self._discovery_address = free_address()
         self._proxy = FaultyProxy(self._address, free_address())
-        self._running = {role: [] for role in ROLES}
+        self._listeners = [free_address(), free_address()]
+        self._token, self._authority = secrets.token_urlsafe(), None
+        self._running = {role: [] for role in (*ROLES, LISTENER)}
         self._all = []
         self._clients_started = 0
         self._stopped = set()
+
+    @property
+    def early_cuts(self):
+        """Return how many connections were cut as they began."""
+        return self._proxy.early_cuts
+
+    def client(self):
+        """Return a client of ours, which goes around the proxy; not started."""
+        options = {}
+        if self.is_secure:
+            options = {"token": self._token, "tls_ca": self._authority.ca}
+        return Client(control_plane_address=self._reachable(self._address), **options)
+
+    def _reachable(self, address):
+        return address.replace("tcp://", "tls://") if self.is_secure else address
 
     # -- processes
 
     async def start(self):
         self.folder.mkdir(parents=True)
+        if self.is_secure:
+            self._authority = Authority(self.folder)
         await self._proxy.start()
+        self._start_listener(0)
         self._start_control_plane()
         for number in range(_SUBWORKERS):
             self._start_subworker(number)
@@ -72,6 +99,10 @@ class TortureSite:
             "PYTHONPATH": str(ROOT),
             _MARK: str(self.folder),
         }
+        if self.is_secure:
+            environment["FASTQUEUE_TOKEN"] = self._token
+            if role != CONTROL_PLANE:
+                environment["FASTQUEUE_TLS_CA"] = self._authority.ca
         command = [sys.executable, "-m", *arguments]
         process = Running(name, command, folder=self.folder, environment=environment)
         process.role, process.place = role, place
@@ -79,9 +110,14 @@ class TortureSite:
         self._all.append(process)
 
     def _start_control_plane(self):
+        options = []
+        if self.is_secure:
+            files = self._authority.issue("127.0.0.1")
+            options = ["--tls-cert", files["tls_cert"], "--tls-key", files["tls_key"]]
         self._start(
             *(CONTROL_PLANE, 0, "control-plane", "fastqueue", "control-plane"),
-            *("--base-address", self._address, "--task-modules", "tests.torture.tasks"),
+            *("--base-address", self._reachable(self._address), *options),
+            *("--task-modules", "tests.torture.tasks"),
             *("--processes", "1", "--concurrency", str(_CONCURRENCY)),
             *("--result-cache-size", str(_RESULTS_KEPT), "--result-cache-ttl", "86400"),
         )
@@ -90,7 +126,7 @@ class TortureSite:
         name = f"subworker-{place}"
         self._start(
             *(SUBWORKER, place, name, "fastqueue", "subworker", "--worker-id", name),
-            *("--control-plane-address", self._proxy.address),
+            *("--control-plane-address", self._reachable(self._proxy.address)),
             *("--task-modules", "tests.torture.tasks", "--concurrency", str(_CONCURRENCY)),
         )
 
@@ -98,8 +134,13 @@ class TortureSite:
         # Another name each time: it knows nothing of what the one before it did.
         name = f"{place}-{self._clients_started}"
         self._clients_started += 1
-        arguments = (self._proxy.address, name, str(self.seed))
+        arguments = (self._reachable(self._proxy.address), name, str(self.seed), *self._listeners)
         self._start(CLIENT, place, f"client-{name}", "tests.torture.client", *arguments)
+
+    def _start_listener(self, place):
+        name = f"listener-{place}"
+        arguments = ("tests.torture.listener", self._listeners[place], name)
+        self._start(LISTENER, place, name, *arguments)
 
     def _replace(self, process):
         self._running[process.role].remove(process)
@@ -108,6 +149,8 @@ class TortureSite:
                 self._start_control_plane()
             case "subworker":
                 self._start_subworker(process.place)
+            case "listener":
+                self._start_listener(process.place)
             case _:
                 self._start_client(process.place)
 
@@ -132,7 +175,7 @@ class TortureSite:
 
     def _look_for_the_dead(self):
         """Nobody may end but those who are killed."""
-        for process in [p for role in ROLES for p in self._running[role]]:
+        for process in [p for of_role in self._running.values() for p in of_role]:
             if not process.is_running:
                 self.troubles.append(f"{process.name} ended: {process.popen.returncode}")
                 self._replace(process)
@@ -143,14 +186,14 @@ class TortureSite:
         if act.whom == SUBWORKER:
             # Not one that is only starting: a control plane whose first subworker dies three times
             # before it has imported the task modules takes that for their fault, and ends.
-            children = _children(self._running[CONTROL_PLANE][0].pid)
-            choice += [pid for pid in children if _age_s(pid) > _IMPORTED_AFTER_S]
+            own = children(self._running[CONTROL_PLANE][0].pid)
+            choice += [pid for pid in own if age_s(pid) > _IMPORTED_AFTER_S]
         return choice[int(act.pick * len(choice))]
 
     def _kill(self, act):
         victim = self._victim(act)
         if isinstance(victim, int):
-            _send(victim, signal.SIGKILL)
+            send(victim, signal.SIGKILL)
         else:
             victim.kill()
         self.kills.append((now(), act.whom))
@@ -162,9 +205,7 @@ class TortureSite:
         victim = self._victim(act)
         pid = victim if isinstance(victim, int) else victim.pid
         with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(pid)  # stays that process, whoever gets its number
-            signal.pidfd_send_signal(handle, signal.SIGSTOP)
-            going_on = asyncio.create_task(_go_on(handle, act.for_s))
+            going_on = asyncio.create_task(_go_on(Stopped(pid), act.for_s))
             self._stopped.add(going_on)
             going_on.add_done_callback(self._stopped.discard)
             self.done[f"stop {act.whom}"] += 1
@@ -187,22 +228,28 @@ class TortureSite:
     # -- the end
 
     async def restart(self):
-        """End all faults, kill everything, and start a control plane and subworkers anew.
-
-        Returns:
-            The address of the control plane.
-        """
+        """End all faults, kill all but the listeners, and start what tasks and callbacks need."""
         await asyncio.gather(*self._stopped)
         for role in ROLES:
             for process in self._running[role]:
                 process.kill()
             self._running[role].clear()
         self._proxy.heal()
+        self._start_listener(1)
         self._start_control_plane()
         for number in range(_SUBWORKERS):
             self._start_subworker(number)
         await self._running[CONTROL_PLANE][0].says("control plane ready")
-        return self._address
+
+    async def called_back(self, task_ids):
+        """Wait until all of these were called back, for as long as that may take."""
+        wanted = set(task_ids)
+
+        def are_there():
+            return wanted <= {line[1] for line in read_lines(self.folder, "listener-*.jsonl")}
+
+        with contextlib.suppress(AssertionError):  # the verdict says which are missing
+            await eventually(are_there, timeout_s=_RECOVERED_WITHIN_S)
 
     async def restart_control_plane(self):
         """Have the control plane end by itself, and start another on its store."""
@@ -224,53 +271,12 @@ class TortureSite:
                 process.kill()
         # One that was just being started may appear after the first look.
         for _ in range(2):
-            for pid in _marked(self.folder):
-                _send(pid, signal.SIGKILL)
+            for pid in marked(_MARK, self.folder):
+                send(pid, signal.SIGKILL)
 
 
-async def _go_on(handle, after_s):
+async def _go_on(stopped, after_s):
     try:
         await asyncio.sleep(after_s)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGCONT)
-        os.close(handle)
-
-
-def _send(pid, number):
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _children(pid):
-    """Return the processes that one has started and that haven't ended."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-                if int(parent) == pid and state != "Z":
-                    found.append(int(entry.name))
-    return sorted(found)
-
-
-def _age_s(pid):
-    """Return how long a process has been there, in seconds; 0 if it has gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
-
-
-def _marked(folder):
-    """Return the processes that a site's processes started, and those processes themselves."""
-    mark = f"{_MARK}={folder}\0".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-    return found
+        stopped.go_on()

@@ -14,12 +14,29 @@ def look(run="run-1", status="success", key="a:0", error=None):
     return {"status": status, "value": run and [key, run], "error": error}
 
 
+NOT_REPEATED = look(None, "failure", error="LeaseLost: the subworker was killed")
+
+
+def started(folder, run, at, *, name="work", key="a:0", pid=1):
+    Ledger(folder / f"runs-{pid}.jsonl").note("start", key, name, run, at)
+
+
+def acknowledged(folder, *, name="work", has_callback=False):
+    client = Ledger(folder / "client-a.jsonl")
+    client.note("acknowledged", "id", "a:0", name, has_callback, 12.0, 12.1)
+    return client
+
+
+def called(folder, *, status="success", result=("a:0", "run-1"), error=None, key="a:0"):
+    body = {"status": status, "result": result, "error": error, "callback_data": {"key": key}}
+    Ledger(folder / "listener-0.jsonl").note("called", "id", body, 12.6)
+
+
 @pytest.fixture
 def ledger(tmp_path):
     """Note one task that was submitted, run and seen after a kill, as it should be."""
-    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-1", 12.2)
-    client = Ledger(tmp_path / "client-a.jsonl")
-    client.note("acknowledged", "id", "a:0", 12.0, 12.1)
+    started(tmp_path, "run-1", 12.2)
+    client = acknowledged(tmp_path)
     client.note("result", "id", look(), 12.0, 12.5)
     return client
 
@@ -42,14 +59,14 @@ def test_a_client_that_was_told_of_no_such_task_is_found(tmp_path, ledger):
 
 
 def test_a_result_that_isnt_the_one_that_was_pushed_is_found(tmp_path, ledger):
-    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-2", 13.0)
+    started(tmp_path, "run-2", 13.0)
     verdict = judge(tmp_path, KILLS, [{"id": look("run-2")}])
     assert verdict.changed == ["id"]
     assert (verdict.run_again, verdict.run_after_result) == (1, 1)
 
 
 def test_a_result_that_changes_over_a_restart_is_found(tmp_path, ledger):
-    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-2", 12.3)
+    started(tmp_path, "run-2", 12.3)
     assert judge(tmp_path, KILLS, [{"id": look()}, {"id": look("run-2")}]).changed == ["id"]
 
 
@@ -60,21 +77,67 @@ def test_a_task_that_never_ends_is_found(tmp_path, ledger):
 
 @pytest.mark.parametrize("wrong", [look("run-9"), look("run-1", key="a:1")])
 def test_a_result_that_no_run_returned_is_found(tmp_path, wrong):
-    Ledger(tmp_path / "starts.jsonl").note("start", "a:0", "run-1", 12.2)
-    client = Ledger(tmp_path / "client-a.jsonl")
-    client.note("acknowledged", "id", "a:0", 12.0, 12.1)
+    started(tmp_path, "run-1", 12.2)
+    client = acknowledged(tmp_path)
     client.note("result", "id", wrong, 12.0, 12.5)
     assert len(judge(tmp_path, KILLS, [{"id": wrong}]).foreign) == 1
 
 
-def test_a_failure_is_found_and_a_quarantine_counted(tmp_path, ledger):
-    (tmp_path / "client-a.jsonl").unlink()
-    client = Ledger(tmp_path / "client-a.jsonl")
-    client.note("acknowledged", "id", "a:0", 12.0, 12.1)
+def test_a_failure_is_found_and_a_quarantine_counted(tmp_path):
+    acknowledged(tmp_path)
     failure = look(None, "failure", error="ValueError: boom")
     assert len(judge(tmp_path, [], [{"id": failure}]).failed) == 1
     verdict = judge(tmp_path, [], [{"id": look(None, "failure", error="TaskQuarantined: 3")}])
     assert (verdict.broken, verdict.quarantined) == ([], 1)
+
+
+def test_a_second_run_of_a_task_to_be_run_at_most_once_is_found(tmp_path):
+    acknowledged(tmp_path, name="work_once")
+    started(tmp_path, "run-1", 12.2, name="work_once")
+    assert judge(tmp_path, [], [{"id": look()}]).broken == []
+    # Also if nobody was told of the first one.
+    started(tmp_path, "run-2", 12.3, name="work_once", pid=2)
+    assert judge(tmp_path, [], [{"id": look()}]).begun_twice == [("a:0", ["run-1", "run-2"])]
+    assert judge(tmp_path, [], [{"id": NOT_REPEATED}]).begun_twice
+
+
+def test_a_lost_lease_ends_a_task_to_be_run_at_most_once_and_no_other(tmp_path):
+    acknowledged(tmp_path, name="work_once")
+    verdict = judge(tmp_path, [], [{"id": NOT_REPEATED}, {"id": NOT_REPEATED}])
+    assert (verdict.broken, verdict.not_repeated) == ([], 1)
+    assert judge(tmp_path, [], [{"id": look(None, "failure", error="TaskQuarantined: 3")}]).failed
+    started(tmp_path, "run-1", 12.2, name="work_once")
+    assert judge(tmp_path, [], [{"id": NOT_REPEATED}, {"id": look()}]).changed == ["id"]
+    (tmp_path / "client-a.jsonl").unlink()
+    acknowledged(tmp_path, name="work")
+    assert len(judge(tmp_path, [], [{"id": NOT_REPEATED}]).failed) == 1
+
+
+def test_a_callback_that_never_came_is_found_and_one_that_came_twice_counted(tmp_path):
+    acknowledged(tmp_path, has_callback=True)
+    started(tmp_path, "run-1", 12.2)
+    assert judge(tmp_path, [], [{"id": look()}]).uncalled == ["id"]
+    called(tmp_path)
+    called(tmp_path)
+    verdict = judge(tmp_path, [], [{"id": look()}])
+    assert (verdict.broken, verdict.with_callback, verdict.callbacks) == ([], 1, 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"status": "failure"},
+        {"result": ("a:0", "run-2")},
+        {"error": "ValueError: boom"},
+        {"key": "a:1"},
+    ],
+)
+def test_a_callback_that_tells_what_wasnt_recorded_is_found(tmp_path, wrong):
+    acknowledged(tmp_path, has_callback=True)
+    started(tmp_path, "run-1", 12.2)
+    called(tmp_path)
+    called(tmp_path, **wrong)
+    assert len(judge(tmp_path, [], [{"id": look()}]).miscalled) == 1
 
 
 def test_a_kill_after_which_nothing_is_completed_is_found(tmp_path, ledger):

@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tests.torture.ledger import read_lines
-from tests.torture.plan import CONTROL_PLANE, ROLES
+from tests.torture.plan import AT_MOST_ONCE, CONTROL_PLANE, ROLES
 
 TERMINAL = ("success", "failure", "cancelled")
 _QUARANTINED = "TaskQuarantined"
+# What became of a task isn't known, and it mustn't be run again.
+_NOT_REPEATED = "LeaseLost"
 
 
 @dataclass
@@ -21,7 +23,11 @@ class Verdict:
         lost: acknowledged ids that the control plane doesn't know.
         unfinished: acknowledged ids that reached no terminal state.
         changed: ids of which two looks differ: more than one result was recorded.
-        failed: ids that ended otherwise than by their task's own result or quarantine.
+        failed: ids that ended otherwise than by their task's own result or quarantine; if they are
+            to be run at most once, by the loss of their lease.
+        begun_twice: keys of tasks that are to be run at most once, and were begun again.
+        uncalled: ids with a callback of which no listener was told.
+        miscalled: ids of which a listener was told something else than what was recorded.
         foreign: ids whose result no run can have returned.
         unrecovered: kills after which nothing was ever completed.
         recovery_s: for each role and kill, how long until something submitted after it was done;
@@ -34,12 +40,19 @@ class Verdict:
     run_again: int = 0
     run_after_result: int = 0
     quarantined: int = 0
+    at_most_once: int = 0
+    not_repeated: int = 0
+    with_callback: int = 0
+    callbacks: int = 0
     refused: Counter = field(default_factory=Counter)
     lost: list = field(default_factory=list)
     unfinished: list = field(default_factory=list)
     changed: list = field(default_factory=list)
     failed: list = field(default_factory=list)
     foreign: list = field(default_factory=list)
+    begun_twice: list = field(default_factory=list)
+    uncalled: list = field(default_factory=list)
+    miscalled: list = field(default_factory=list)
     unrecovered: list = field(default_factory=list)
     recovery_s: dict = field(default_factory=lambda: {role: [] for role in ROLES})
 
@@ -54,6 +67,9 @@ class Verdict:
                 ("recorded twice", self.changed),
                 ("failed though their task can't", self.failed),
                 ("with a result that no run returned", self.foreign),
+                ("to be run at most once and begun again", self.begun_twice),
+                ("with a callback that never came", self.uncalled),
+                ("called back with what wasn't recorded", self.miscalled),
                 ("kills after which nothing was completed", self.unrecovered),
             )
             if found
@@ -79,12 +95,12 @@ def judge(folder, kills, final_looks):
             dict from id to the look, or None if the control plane doesn't know it.
     """
     verdict = Verdict()
-    keys, seen, completions = {}, defaultdict(list), []
+    tasks, seen, completions = {}, defaultdict(list), []
     first_seen = {}
     for word, *rest in read_lines(folder, "client-*.jsonl"):
         match word:
             case "acknowledged":
-                keys[rest[0]] = rest[1]
+                tasks[rest[0]] = _Task(*rest[1:4])
             case "result":
                 task_id, look, began, at = rest
                 seen[task_id].append(look)
@@ -95,18 +111,40 @@ def judge(folder, kills, final_looks):
                 verdict.lost.append((rest[0], "a client was told so"))
             case "refused":
                 verdict.refused[rest[1].partition("(")[0]] += len(rest[0])
-    verdict.acknowledged = len(keys)
+    verdict.acknowledged = len(tasks)
+    verdict.at_most_once = sum(task.name in AT_MOST_ONCE for task in tasks.values())
     for looks in final_looks:
-        _take_look(verdict, looks, keys, seen)
+        _take_look(verdict, looks, tasks, seen)
     verdict.looks = sum(map(len, seen.values()))
     verdict.changed += [task_id for task_id, looks in seen.items() if not _all_same(looks)]
-    _judge_runs(verdict, folder, keys, seen, first_seen)
+    runs = _read_runs(folder)
+    _judge_runs(verdict, runs, tasks, seen, first_seen)
+    _judge_ends(verdict, runs, tasks, seen)
+    _judge_callbacks(verdict, folder, tasks, seen)
     _measure_recovery(verdict, kills, completions)
     return verdict
 
 
-def _take_look(verdict, looks, keys, seen):
-    for task_id in keys:
+@dataclass(frozen=True)
+class _Task:
+    """Hold what was acknowledged: the key that its runs note, and what was asked for."""
+
+    key: str
+    name: str
+    has_callback: bool
+
+
+@dataclass
+class _Run:
+    """Hold what one run noted; `name` is its task's."""
+
+    name: str
+    began: float
+    ended: float | None = None
+
+
+def _take_look(verdict, looks, tasks, seen):
+    for task_id in tasks:
         look = looks.get(task_id)
         if look is None:
             verdict.lost.append((task_id, "at the end"))
@@ -120,27 +158,68 @@ def _all_same(looks):
     return all(look == looks[0] for look in looks)
 
 
-def _judge_runs(verdict, folder, keys, seen, first_seen):
+def _read_runs(folder):
+    """Return all runs, by the key of their task and their own name."""
     runs = defaultdict(dict)
-    for _, key, run, at in read_lines(folder, "starts*.jsonl"):
-        runs[key][run] = at
+    for word, key, *rest in read_lines(folder, "runs-*.jsonl"):
+        if word == "start":
+            name, run, at = rest
+            runs[key][run] = _Run(name, at)
+        elif rest[0] in runs[key]:
+            run, at = rest
+            runs[key][run].ended = at
+    return runs
+
+
+def _judge_runs(verdict, runs, tasks, seen, first_seen):
     verdict.runs = sum(map(len, runs.values()))
-    verdict.run_again = sum(len(of_key) > 1 for of_key in runs.values())
+    for key, of_key in runs.items():
+        if len(of_key) > 1:
+            verdict.run_again += 1
+            if any(run.name in AT_MOST_ONCE for run in of_key.values()):
+                verdict.begun_twice.append((key, sorted(of_key)))
+    for task_id in seen.keys() & tasks.keys():
+        began = [run.began for run in runs[tasks[task_id].key].values()]
+        verdict.run_after_result += any(at > first_seen.get(task_id, at) for at in began)
+
+
+def _judge_ends(verdict, runs, tasks, seen):
+    """Look at how each task ended: only as it can, and with what a run of it returned."""
     for task_id, looks in seen.items():
-        key, look = keys.get(task_id), looks[-1]
-        if key is None:
+        task, look = tasks.get(task_id), looks[-1]
+        if task is None:
             verdict.foreign.append((task_id, "never acknowledged"))
-        elif look["status"] == "success":
+            continue
+        error = look["error"] or ""
+        if look["status"] == "success":
             value_key, run = look["value"]
-            if value_key != key or run not in runs[key]:
+            if value_key != task.key or run not in runs[task.key]:
                 verdict.foreign.append((task_id, look["value"]))
-        elif (look["error"] or "").startswith(_QUARANTINED):
+        elif task.name in AT_MOST_ONCE and error.startswith(_NOT_REPEATED):
+            verdict.not_repeated += 1
+        elif task.name not in AT_MOST_ONCE and error.startswith(_QUARANTINED):
             verdict.quarantined += 1
         else:
             verdict.failed.append((task_id, look["status"], look["error"]))
-        if key is not None and task_id in first_seen:
-            late = [at for at in runs[key].values() if at > first_seen[task_id]]
-            verdict.run_after_result += bool(late)
+
+
+def _judge_callbacks(verdict, folder, tasks, seen):
+    """Find who was never called back, or told what isn't so; once more is allowed."""
+    called = defaultdict(list)
+    for _, task_id, body, _ in read_lines(folder, "listener-*.jsonl"):
+        called[task_id].append(body)
+    for task_id, task in tasks.items():
+        if not task.has_callback:
+            continue
+        verdict.with_callback += 1
+        verdict.callbacks += len(called[task_id])
+        if not called[task_id]:
+            verdict.uncalled.append(task_id)
+        for body in called[task_id] if seen[task_id] else ():
+            look = seen[task_id][-1]
+            told = (body["status"], body["result"], body["error"], body["callback_data"])
+            if told != (look["status"], look["value"], look["error"], {"key": task.key}):
+                verdict.miscalled.append((task_id, body))
 
 
 def _measure_recovery(verdict, kills, completions):
