@@ -250,6 +250,36 @@ async def test_a_project_may_have_a_module_named_like_one_that_fastqueue_needs(s
     assert (await client.submit_task("echo", (1,))).result == [[1], {}]
 
 
+STARTING = """
+import os, time
+from pathlib import Path
+Path(f"starting-{os.getpid()}").touch()
+deadline = time.monotonic() + 60
+while not Path("go").exists() and time.monotonic() < deadline:
+    time.sleep(0.01)
+"""
+
+
+async def test_a_subworker_that_is_killed_while_it_starts_is_started_again_however_often(site):
+    site.write("tasks.py", STARTING + TASKS)
+    control_plane = site.command(
+        "control-plane",
+        *("control-plane", "--task-modules=tasks", "--base-address", site.base_address),
+        "--processes=1",
+    )
+    killed = set()
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        [pid] = await eventually(
+            lambda: {int(f.name.split("-")[1]) for f in site.folder.glob("starting-*")} - killed
+        )
+        killed.add(pid)
+        os.kill(pid, number)
+        await control_plane.says(f"(process {pid}) was killed by {number.name}; starting it in")
+    site.touch("go")
+    client = await site.client()
+    assert (await client.submit_task("add", (1, 2))).result == 3
+
+
 @pytest.mark.parametrize(
     ("death", "how"),
     [

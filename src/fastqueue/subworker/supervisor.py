@@ -43,8 +43,21 @@ CONNECTED = b"c"
 # Of the roles as well, and of files: what begins with this is a token or leads to one.
 _TOKEN_VARIABLE = "FASTQUEUE_TOKEN"  # noqa: S105 - a name, no secret
 _BACKOFF_FIRST_S = 0.1
-# A child that dies this often before it has imported its task modules dies of them.
+# A child that dies by itself this often before it has imported its task modules dies of them.
 _TRIES_MAX = 3
+# What a process does to itself; any other signal is sent by somebody: an operator, or the kernel
+# that is out of memory.
+_FAULTS = frozenset(
+    {
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    }
+)
 _BACKOFF_MAX_S = 5.0
 # A child that ran for this long didn't die of what the one before it died of.
 _STEADY_S = 10.0
@@ -127,7 +140,8 @@ class Supervisor:
         """Wait until all children have been stopped.
 
         Raises:
-            ConfigurationError: one can't start, or dies before it has imported its task modules.
+            ConfigurationError: one can't start, or dies by itself, again and again, before it has
+                imported its task modules.
         """
         if not self._tasks:
             await self._stopping.wait()
@@ -185,12 +199,12 @@ class Supervisor:
         while not self._stopping.is_set():
             started_at = time.monotonic()
             try:
-                how = await self._run(child)
+                how, by_itself = await self._run(child)
             except OSError as error:
-                how = f"can't be started: {error}"
+                how, by_itself = f"can't be started: {error}", True
             if self._stopping.is_set():
                 return
-            tries += 1
+            tries = tries + 1 if by_itself else 0
             if tries >= _TRIES_MAX and not child.imported.is_set():
                 raise ConfigurationError(
                     f"subworker {child.worker_id} {how} before its task modules were imported, "
@@ -211,8 +225,8 @@ class Supervisor:
             for wait in waits:
                 wait.cancel()
 
-    async def _run(self, child: _Child) -> str:
-        """Run one process to its end; return how it ended."""
+    async def _run(self, child: _Child) -> tuple[str, bool]:
+        """Run one process to its end; return how it ended, and whether nobody else ended it."""
         ours, theirs = socket.socketpair()
         with ours, contextlib.closing(Board.create(self._settings.concurrency)) as board:
             with theirs:
@@ -242,7 +256,7 @@ class Supervisor:
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         if instance and self._on_death is not None:
             self._on_death(instance, how, running)
-        return f"(process {process.pid}) {how}"
+        return f"(process {process.pid}) {how}", code >= 0 or -code in _FAULTS
 
     def _environment(self) -> dict[str, str]:
         """Return the variables of a child: of the tokens, its own alone.
