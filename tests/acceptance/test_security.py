@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,48 @@ async def test_a_pickled_argument_is_never_unpickled_where_that_is_not_allowed(s
     site.subworker("careless", "--allow-pickle")
     await client.submit_task("shout", (Bomb(str(mark)),))
     assert mark.is_dir()
+
+
+class Witness:
+    """Become the id of the process in which it is unpickled."""
+
+    def __reduce__(self):
+        return os.getpid, ()
+
+
+GIVES_BACK = """
+from fastqueue import task
+
+@task
+async def give_back(value):
+    return value
+"""
+
+WITHOUT_PICKLE = """
+import runpy, sys
+sys.modules["pickle"] = sys.modules["_pickle"] = None  # to import either fails
+runpy.run_module("fastqueue", run_name="__main__", alter_sys=True)
+"""
+
+
+async def test_a_control_plane_needs_no_pickle_module_to_keep_and_pass_on_what_is_pickled(site):
+    site.write("tasks.py", GIVES_BACK)
+
+    async def serve(processes):
+        process = site.run(
+            "control-plane",
+            *(sys.executable, "-c", WITHOUT_PICKLE, "control-plane", "--allow-pickle"),
+            *("--task-modules=tasks", f"--processes={processes}"),
+            *("--base-address", site.base_address),
+        )
+        await process.says("control plane ready")
+        return process
+
+    process = await serve(0)
+    client = await site.client(serialization_format="pickle")
+    task_id = await client.delay("give_back", Witness())
+    process.kill()
+    process = await serve(1)
+    async for result in client.as_completed([task_id]):
+        assert result.status == "success"
+        assert result.result not in (process.pid, os.getpid())

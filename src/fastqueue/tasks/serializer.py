@@ -7,7 +7,6 @@ never looks inside. The fast functions are a single call of a C encoder; all tha
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,7 +84,7 @@ def encode_arguments(
     if format is not _JSON:
         _require_pickle("encode", f"the arguments of task {task_name!r}")
         try:
-            return pickle.dumps((tuple(args), kwargs), _PICKLE_PROTOCOL)
+            return _pickled((tuple(args), kwargs))
         except Exception as error:  # pickling runs user code
             raise _argument_error(task_name, args, kwargs, _pickle_complaint, error) from error
     try:
@@ -193,7 +192,7 @@ def _dumps(value: Any, format_: SerializationFormat, what: str) -> bytes:
     if format_ is not _JSON:
         _require_pickle("encode", what)
         try:
-            return pickle.dumps(value, _PICKLE_PROTOCOL)
+            return _pickled(value)
         except Exception as error:  # pickling runs user code
             raise _value_error(what, value, _pickle_complaint, error) from error
     try:
@@ -215,8 +214,19 @@ def _require_pickle(verb: str, what: str) -> None:
         )
 
 
+# Both import it only then: a process that needn't have it, such as a control plane, hasn't.
+
+
+def _pickled(value: object) -> bytes:
+    import pickle
+
+    return pickle.dumps(value, _PICKLE_PROTOCOL)
+
+
 def _unpickle(data: bytes, what: str) -> Any:
     _require_pickle("decode", what)
+    import pickle
+
     try:
         return pickle.loads(data)  # noqa: S301 - this process opted in
     except Exception as error:  # unpickling runs user code
@@ -274,7 +284,7 @@ def _json_complaint(value: object) -> str | None:
 def _pickle_complaint(value: object) -> str | None:
     """Say why `value` can't be pickled, or return None if it can."""
     try:
-        pickle.dumps(value, _PICKLE_PROTOCOL)
+        _pickled(value)
     except Exception as error:  # noqa: BLE001 - pickling runs user code
         return f"a value of type {type(value).__name__!r} ({_told(error)})"
     return None
