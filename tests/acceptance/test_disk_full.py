@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import signal
 import sys
 
@@ -195,3 +196,62 @@ async def test_a_start_that_waits_for_room_ends_cleanly_when_it_is_told_to(place
     waiting.signal(signal.SIGINT)
     assert await waiting.exit_code() == 0
     assert "Traceback" not in waiting.log
+
+
+# The kernel itself refuses to write anything past the first MB of a file, as if a quota were used
+# up. (Most kernels can't set a quota on a file system that a test could mount.)
+USED_UP = """
+import ctypes, errno, platform, runpy, struct
+
+PWRITE = {"x86_64": 18, "aarch64": 67}[platform.machine()]
+NUMBER, OFFSET = 0, 16 + 3 * 8  # where a filter finds them of the call
+LOAD, IF_EQUAL, IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+ALLOW, FAIL = 0x7FFF0000, 0x00050000
+NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2
+rules = [
+    (LOAD, 0, 0, NUMBER),
+    (IF_EQUAL, 0, 3, PWRITE),
+    (LOAD, 0, 0, OFFSET),
+    (IF_AT_LEAST, 0, 1, 1_000_000),
+    (RETURN, 0, 0, FAIL | errno.EDQUOT),
+    (RETURN, 0, 0, ALLOW),
+]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(rules), ctypes.addressof(code)))
+prctl = ctypes.CDLL(None).prctl
+assert prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+assert prctl(SECCOMP, FILTER, program) == 0
+runpy.run_module("fastqueue", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) not in {("linux", "x86_64"), ("linux", "aarch64")},
+    reason="the filter is made for these",
+)
+async def test_a_quota_that_is_used_up_is_a_full_disk_and_loses_nothing(site):
+    control_plane = site.run(
+        "control-plane",
+        *(sys.executable, "-c", USED_UP, "control-plane", "--processes=0"),
+        *("--base-address", site.base_address),
+    )
+    await control_plane.says("listens at")
+    client = await site.client(timeout=2, retries=0)
+    task_ids = []
+
+    async def submit():
+        try:
+            task_ids.append(await client.delay("size", "x" * 100_000))
+        except ControlPlaneUnavailable:
+            return "nothing is accepted until there is room" in control_plane.log
+        return False
+
+    await eventually(submit, "the end of the quota")
+    assert control_plane.is_running
+    assert task_ids
+
+    control_plane.kill()
+    await site.control_plane()
+    client = await site.client()
+    known = await asyncio.gather(*map(client.get_task_result, task_ids))
+    assert {result.status for result in known} == {"queued"}

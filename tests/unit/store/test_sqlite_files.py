@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +18,14 @@ import pytest
 
 from fastqueue.core import changes as ch
 from fastqueue.core.records import NewTask
-from fastqueue.errors import ConfigurationError, StoreCorrupt, StoreLocked, StoreTooNew
+from fastqueue.errors import (
+    ConfigurationError,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreTooNew,
+)
 from fastqueue.store.sqlite.files import DATABASE_NAME
 from fastqueue.store.sqlite.store import SqliteStore
 
@@ -205,3 +213,73 @@ def test_durability_is_what_was_asked_for(
         assert store._connection.pragma("journal_mode") == "wal"
     finally:
         store.close()
+
+
+class Quota(apsw.VFS):
+    """Do files' I/O as SQLite does, and refuse to write while `refusal`, a system's error, is set.
+
+    Attributes:
+        code: what SQLite is told that went wrong.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.refusal = 0
+        self.code = apsw.SQLITE_IOERR_WRITE
+        super().__init__(name, "")
+
+    def xOpen(self, name, flags):  # noqa: N802 - as SQLite calls it
+        return QuotaFile(self, name, flags)
+
+    def xGetLastError(self):  # noqa: N802
+        return self.refusal, ""
+
+
+class QuotaFile(apsw.VFSFile):
+    def __init__(self, quota: Quota, name: object, flags: list[int]) -> None:
+        self._quota = quota
+        super().__init__("", name, flags)
+
+    def xWrite(self, data, offset):  # noqa: N802 - as SQLite calls it
+        if self._quota.refusal:
+            raise apsw.exception_for(self._quota.code)
+        super().xWrite(data, offset)
+
+
+def test_a_quota_that_is_used_up_is_a_full_disk_and_the_store_goes_on_after_it(
+    tmp_path: Path,
+) -> None:
+    quota = Quota("quota")
+    store = SqliteStore(tmp_path, vfs="quota")
+    store.load(0.0)
+    store.write([ch.NamesOffered(["add"])])
+    quota.refusal = errno.EDQUOT
+    with pytest.raises(StoreFull, match="quota"):
+        asyncio.run(store.commit())
+    store.rollback()
+    with pytest.raises(StoreFull, match=str(tmp_path)):
+        store.load(0.0)
+    quota.refusal = 0
+    assert store.load(0.0).names == []
+    store.write([ch.NamesOffered(["add"])])
+    asyncio.run(store.commit())
+    assert store.load(0.0).names == ["add"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [(errno.EIO, apsw.SQLITE_IOERR_WRITE), (errno.EDQUOT, apsw.SQLITE_IOERR_FSYNC)],
+)
+def test_any_other_error_of_a_write_and_a_failed_sync_are_no_full_disk(
+    tmp_path: Path, refusal: int, code: int
+) -> None:
+    quota = Quota("quota")
+    store = SqliteStore(tmp_path, vfs="quota")
+    store.load(0.0)
+    store.write([ch.LaneAdded(1, "default", 2, "add")])
+    quota.refusal, quota.code = refusal, code
+    with pytest.raises(StoreError) as caught:
+        asyncio.run(store.commit())
+    assert not isinstance(caught.value, StoreFull)
+    quota.refusal = 0
+    store.close()

@@ -26,7 +26,7 @@ from fastqueue.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DATABASE_NAME", "DirectoryLock", "migrate", "no_room", "open_database"]
+__all__ = ["DATABASE_NAME", "DirectoryLock", "is_full", "migrate", "no_room", "open_database"]
 
 DATABASE_NAME = "fastqueue.db"
 _LOCK_NAME = "lock"
@@ -66,7 +66,7 @@ class DirectoryLock:
                 directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if is_full(error):
                 raise no_room(directory) from error
             raise ConfigurationError(
                 f"the data directory {str(directory)!r} can't be written: {error.strerror}; "
@@ -87,7 +87,7 @@ class DirectoryLock:
             os.pwrite(self._file, f"{os.getpid():<{_HOLDER_WIDTH}}\n".encode(), 0)
         except OSError as error:
             os.close(self._file)
-            if error.errno == errno.ENOSPC:
+            if is_full(error):
                 raise no_room(directory) from error
             raise
 
@@ -164,9 +164,10 @@ def open_database(
             connection.close()
         raise _corrupt(path, str(error)) from error
     except (apsw.Error, OSError) as error:
+        full = is_full(error, connection)
         if connection is not None:
             connection.close()
-        if isinstance(error, apsw.FullError) or getattr(error, "errno", 0) == errno.ENOSPC:
+        if full:
             raise no_room(directory) from error
         raise StoreError(f"the store {str(path)!r} can't be opened: {error}") from error
     return connection
@@ -199,12 +200,28 @@ def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock) -> None
             raise _corrupt(path, str(answer))
 
 
+def is_full(error: Exception, connection: apsw.Connection | None = None) -> bool:
+    """Say whether an error means that a disk is full, or that a quota on it is used up.
+
+    SQLite has a code for a full disk, and none for a quota: that is a failed write. Why the system
+    refused it is known only from the connection on which it was the latest error.
+    """
+    if isinstance(error, apsw.IOError):
+        # Not a failed sync, which must end the process.
+        is_write = error.extendedresult == apsw.SQLITE_IOERR_WRITE  # type: ignore[attr-defined]
+        return is_write and connection is not None and connection.system_errno == errno.EDQUOT
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, apsw.FullError)
+
+
 def no_room(directory: Path) -> StoreFull:
     """Return the error that names the directory and how much is free there."""
     found = os.statvfs(directory if directory.exists() else directory.parent)
     return StoreFull(
         f"there is no room for the store in the data directory {str(directory)!r}: "
-        f"{found.f_bavail * found.f_frsize:,} bytes are free"
+        f"{found.f_bavail * found.f_frsize:,} bytes are free on its disk, of which a quota may "
+        "allow less"
     )
 
 

@@ -10,6 +10,7 @@ import apsw
 from fastqueue.core.commands import StoredTask
 from fastqueue.core.records import Callback
 from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
+from fastqueue.store.sqlite.files import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,10 +63,12 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
     )
 
 
-def store_error(what: str, error: apsw.Error) -> StoreError:
-    """Return the error of ours that says what SQLite's means."""
-    if isinstance(error, apsw.FullError):
-        return StoreFull(f"the store can't be {what}: there is no room on its disk")
+def store_error(
+    what: str, error: apsw.Error, connection: apsw.Connection | None = None
+) -> StoreError:
+    """Return the error of ours that says what SQLite's means; `connection` had it, in a write."""
+    if is_full(error, connection):
+        return StoreFull(f"the store can't be {what}: there is no room on its disk, or its quota")
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
         return StoreCorrupt(f"the store is damaged, found as it was {what}: {error}")
     return StoreError(f"the store can't be {what}: {error}")

@@ -7,6 +7,7 @@ interpreter lock.) While a COMMIT is under way nobody may use the connection; th
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import uuid
 from collections import Counter
@@ -18,16 +19,16 @@ from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
-from fastqueue.errors import StoreError, StoreFull
+from fastqueue.errors import StoreError
 from fastqueue.store.base import NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
-from fastqueue.store.sqlite.files import DirectoryLock, no_room, open_database
+from fastqueue.store.sqlite.files import DirectoryLock, is_full, no_room, open_database
 from fastqueue.store.sqlite.rows import reads, store_error, stored_task
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from fastqueue.core.commands import StoredTask
@@ -72,9 +73,9 @@ class SqliteStore:
         self._in_transaction = False
         try:
             self.control_plane_id = self._get_or_make_id()
-        except StoreError as error:
+        except StoreError:
             self.close()
-            raise no_room(directory) if isinstance(error, StoreFull) else error from None
+            raise
         self._generation = 0
         self._writers: dict[type, Callable[[Any], None]] = {
             ch.LaneAdded: self._add_lane,
@@ -113,7 +114,7 @@ class SqliteStore:
                     self._in_transaction = True
                 self._writers[type(change)](change)
         except apsw.Error as error:
-            raise store_error("written", error) from error
+            raise store_error("written", error, self._connection) from error
 
     async def commit(self) -> None:
         """Make all that is written durable.
@@ -134,7 +135,7 @@ class SqliteStore:
             else:
                 await self._committer.run(self._commit)
         except apsw.Error as error:
-            raise store_error("committed", error) from error
+            raise store_error("committed", error, self._connection) from error
         self._in_transaction = False
 
     def _commit(self) -> None:
@@ -176,10 +177,8 @@ class SqliteStore:
         synchronous = self._connection.pragma("synchronous")
         self._connection.pragma("synchronous", "full")
         try:
-            with self._connection:
+            with self._needing_room():
                 snapshot = self._begin_epoch(wall_now)
-        except apsw.FullError as error:
-            raise no_room(self._directory) from error
         finally:
             self._connection.pragma("synchronous", synchronous)
         return snapshot
@@ -233,8 +232,24 @@ class SqliteStore:
         found = self._scalar(sql.GET_META, ("control_plane_id",))
         if found is None:
             found = uuid.uuid4().hex
-            self._execute(sql.SET_META, ("control_plane_id", found))
+            with self._needing_room():
+                self._execute(sql.SET_META, ("control_plane_id", found))
         return str(found)
+
+    @contextlib.contextmanager
+    def _needing_room(self) -> Iterator[None]:
+        """Have a transaction that is part of a start.
+
+        Raises:
+            StoreFull: there is no room for it; the error names the directory.
+        """
+        try:
+            with self._connection:
+                yield
+        except apsw.Error as error:
+            if is_full(error, self._connection):
+                raise no_room(self._directory) from error
+            raise
 
     def _scalar(self, statement: str, bindings: tuple[object, ...] = ()) -> Any:
         for row in self._execute(statement, bindings):
