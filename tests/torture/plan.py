@@ -19,7 +19,7 @@ NETWORK_FAULTS = ("cut", "reset", "stall", "one way", "half-open", "closed door"
 AT_LEAST_ONCE = ("work", "work_in_thread")
 AT_MOST_ONCE = ("work_once", "work_once_in_thread")
 
-_ROLE_WEIGHTS = (2, 5, 4)
+_ROLE_WEIGHTS = (3, 5, 4)
 # From one kill to the next of a site, on average.
 _KILL_EVERY_S = 0.55
 # A crash of the control plane stops all leasing for a second: were there another every second,
@@ -35,6 +35,9 @@ _STOP_S = {
     LISTENER: (0.1, 1.0),
 }
 _FAULT_S = (0.05, 0.6)
+# Long stops take half of the time that so many kills do, and spare the control plane that long.
+_KILLS_PER_LONG_STOPS = 100
+_LONG_STOPS_BEGIN_S = (2.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class Act:
 
     Attributes:
         at_s: when, in seconds from the beginning.
-        what: `kill`, `stop` (go on later), or one of `NETWORK_FAULTS`.
-        whom: a role, or "" for the network.
-        pick: which of those there are, from 0 to 1.
+        what: `kill`, `stop` (go on later), `long stops`, or one of `NETWORK_FAULTS`.
+        whom: a role, or "" for the network and for long stops.
+        pick: which of those there are, from 0 to 1; for long stops 1 is the control plane's own
+            subworker, 0 another one.
         for_s: how long a stop or a fault lasts, in seconds.
     """
 
@@ -56,12 +60,33 @@ class Act:
     for_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class LongStop:
+    """Be a stop that lasted longer than a subworker may be silent.
+
+    Attributes:
+        whom: the role of the process.
+        pid: its number.
+        at: when it stood still, on the ledger's clock.
+        until: when it was let go on.
+    """
+
+    whom: str
+    pid: int
+    at: float
+    until: float
+
+
 def make_plan(seed, site, kills):
     """Return the acts that one site goes through, `kills` of which kill."""
     chance = random.Random(f"{seed}:{site}")
     acts = []
     at_s, rested_at_s = 0.5, 0.0
-    for _ in range(kills):
+    for n in range(kills):
+        if n % _KILLS_PER_LONG_STOPS == 0 and kills - n >= _KILLS_PER_LONG_STOPS:
+            begin_s = at_s + chance.uniform(*_LONG_STOPS_BEGIN_S)
+            # In turns, and at another site the other way round.
+            acts.append(Act(begin_s, "long stops", "", (n // _KILLS_PER_LONG_STOPS + site) % 2))
         at_s += chance.uniform(0.4, 1.6) * _KILL_EVERY_S
         [whom] = chance.choices(ROLES, _ROLE_WEIGHTS)
         if whom == CONTROL_PLANE:

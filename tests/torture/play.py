@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.torture.client import look_at
 from tests.torture.ledger import now, read_lines
-from tests.torture.plan import LISTENER, NETWORK_FAULTS, ROLES, make_plan
+from tests.torture.plan import CONTROL_PLANE, LISTENER, NETWORK_FAULTS, ROLES, SUBWORKER, make_plan
 from tests.torture.site import TortureSite
 from tests.torture.verdict import TERMINAL, Verdict, judge, percentile
 
@@ -52,6 +52,7 @@ async def torture(folder, seed, kills, sites):
         total.add(verdict.result())
         done += site.done
         done["connections cut as they began"] += site.early_cuts
+        done["given up for silence"] += site.given_up
         troubles += [f"{site.folder.name}: {trouble}" for trouble in site.troubles]
     return total, done, troubles
 
@@ -66,7 +67,7 @@ async def _torture_one(site, plan):
     await site.called_back(task_id for task_id, line in acknowledged.items() if line[4])
     await site.restart_control_plane()
     looks.append(await _look(site, acknowledged))
-    return judge(site.folder, site.kills, looks)
+    return judge(site.folder, site.kills, looks, site.long_stops)
 
 
 async def _look(site, task_ids):
@@ -96,11 +97,14 @@ def report(verdict, done, took_s):
     kills = {role: done[f"kill {role}"] for role in ROLES}
     stops = {role: done[f"stop {role}"] for role in (*ROLES, LISTENER)}
     faults = {what: done[what] for what in NETWORK_FAULTS}
+    long_stops = {role: done[f"long stop {role}"] for role in (SUBWORKER, CONTROL_PLANE)}
     lines = [
         f"done to them in {took_s:.0f} s:",
         *(f"  {_counted(what, counts)}" for what, counts in (("kills", kills), ("stops", stops))),
         f"  {_counted('network faults', faults)}; "
         f"{done['connections cut as they began']} connections cut as they began",
+        f"  {_counted('long stops', long_stops)}; {done['given up for silence']} subworkers given "
+        "up for their silence",
         f"acknowledged {verdict.acknowledged:,}: lost {len(verdict.lost)}, recorded twice "
         f"{len(verdict.changed)} ({verdict.looks:,} looks at results), unfinished "
         f"{len(verdict.unfinished)}, quarantined {verdict.quarantined}",
@@ -112,11 +116,20 @@ def report(verdict, done, took_s):
         f"with something else than their result {len(verdict.miscalled)}; "
         f"{verdict.callbacks - verdict.with_callback + len(verdict.uncalled)} callbacks came again",
     ]
+    if verdict.late_runs:
+        lines.append(
+            f"runs that subworkers went on with after a long stop {verdict.late_runs}: recorded "
+            f"{len(verdict.unfenced)}, refused {verdict.late_runs - len(verdict.unfenced)}; begun "
+            f"elsewhere {len(verdict.takeover_s)}, after p50 "
+            f"{percentile(verdict.takeover_s, 0.5):.1f} s, max "
+            f"{percentile(verdict.takeover_s, 1.0):.1f} s"
+        )
     if verdict.refused:
         lines.append(f"submissions that were told no: {dict(verdict.refused)}")
     lines.append(
-        "recovery, from the kill (or the control plane's next one) to the result of a task "
-        "submitted after it:"
+        "recovery, from the kill (or from the next kill of the control plane, or the end of its "
+        "next long stop, if nothing was completed before) to the result of a task submitted after "
+        "it:"
     )
     everything = [s for times in verdict.recovery_s.values() for s in times]
     for name, times in (("all", everything), *verdict.recovery_s.items()):

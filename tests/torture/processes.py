@@ -49,6 +49,15 @@ def marked(variable, value):
     return found
 
 
+def stands_still(pid):
+    """Say whether every thread of a process has stopped, or it has gone."""
+    states = []
+    with contextlib.suppress(OSError):
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return all(state in "TZX" for state in states)
+
+
 class Stopped:
     """Be a process that was told to stop; it stays that one, whoever gets its number.
 
@@ -66,12 +75,7 @@ class Stopped:
             raise
 
     def stands_still(self):
-        """Say whether every thread of it has stopped, or it has gone."""
-        states = []
-        with contextlib.suppress(OSError):
-            for stat in Path(f"/proc/{self.pid}/task").glob("*/stat"):
-                states.append(stat.read_text().rpartition(")")[2].split()[0])
-        return all(state in "TZX" for state in states)
+        return stands_still(self.pid)
 
     def go_on(self):
         with contextlib.suppress(ProcessLookupError):

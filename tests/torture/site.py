@@ -19,8 +19,8 @@ from pathlib import Path
 from tests.certificates import Authority
 from tests.harness import Running, eventually, free_address
 from tests.torture.ledger import now, read_lines
-from tests.torture.plan import CLIENT, CONTROL_PLANE, LISTENER, ROLES, SUBWORKER
-from tests.torture.processes import Stopped, age_s, children, marked, send
+from tests.torture.plan import CLIENT, CONTROL_PLANE, LISTENER, ROLES, SUBWORKER, LongStop
+from tests.torture.processes import Stopped, age_s, children, marked, send, stands_still
 from tests.torture.proxy import FaultyProxy
 
 from fastqueue import Client
@@ -35,6 +35,10 @@ _CONCURRENCY = 8
 _RESULTS_KEPT = 5_000_000
 _RECOVERED_WITHIN_S = 60.0
 _IMPORTED_AFTER_S = 2.0
+# By then the tasks of a silent subworker must be somebody else's; it is given up after 10 s.
+_SILENT_SUBWORKER_S = 15.0
+_SILENT_CONTROL_PLANE_S = 11.0
+_GIVEN_UP = "nothing was heard of it for"
 
 
 class TortureSite:
@@ -51,6 +55,7 @@ class TortureSite:
         self.seed = seed
         self.is_secure = is_secure
         self.kills = []  # (when, which role)
+        self.long_stops = []
         self.done = Counter()  # all that was done to it, by name
         self.troubles = []  # what happened by itself, and mustn't
         self._address = free_address()
@@ -62,11 +67,21 @@ class TortureSite:
         self._all = []
         self._clients_started = 0
         self._stopped = set()
+        self._standing = []  # what makes the long stops
+        # Nothing else is done to these, or, while there are long stops, to the control plane.
+        self._silent = set()
+        self._spares_control_plane = False
 
     @property
     def early_cuts(self):
         """Return how many connections were cut as they began."""
         return self._proxy.early_cuts
+
+    @property
+    def given_up(self):
+        """Return how many subworkers the control planes have given up for their silence."""
+        log = self.folder / "control-plane.log"
+        return log.read_text(errors="replace").count(_GIVEN_UP)
 
     def client(self):
         """Return a client of ours, which goes around the proxy; not started."""
@@ -167,11 +182,21 @@ class TortureSite:
                 self._kill(act)
             elif act.what == "stop":
                 self._stop(act)
+            elif act.what == "long stops":
+                self._standing.append(asyncio.create_task(self._stop_for_long(act)))
             else:
                 self._proxy.fail(act.what, act.pick, act.for_s)
                 self.done[act.what] += 1
+        await asyncio.gather(*self._standing)
         await self._recovered(since=now())
         self._look_for_the_dead()
+        silent = sum(stop.whom == SUBWORKER for stop in self.long_stops)
+        own_silent = sum(act.what == "long stops" and act.pick for act in acts)
+        if not own_silent <= self.given_up <= silent:
+            self.troubles.append(
+                f"{self.given_up} subworkers were given up for silence; {silent} were silent, of "
+                f"which {own_silent} the control plane's own"
+            )
 
     def _look_for_the_dead(self):
         """Nobody may end but those who are killed."""
@@ -180,35 +205,111 @@ class TortureSite:
                 self.troubles.append(f"{process.name} ended: {process.popen.returncode}")
                 self._replace(process)
 
+    def _own_subworkers(self):
+        """Return the ids of the subworkers that the control plane started.
+
+        Not one that is only starting: a control plane whose first subworker dies three times before
+        it has imported the task modules takes that for their fault, and ends.
+        """
+        own = children(self._running[CONTROL_PLANE][0].pid)
+        return [pid for pid in own if age_s(pid) > _IMPORTED_AFTER_S]
+
     def _victim(self, act):
-        """Return a process of ours, or the id of a subworker that the control plane started."""
-        choice = list(self._running[act.whom])
-        if act.whom == SUBWORKER:
-            # Not one that is only starting: a control plane whose first subworker dies three times
-            # before it has imported the task modules takes that for their fault, and ends.
-            own = children(self._running[CONTROL_PLANE][0].pid)
-            choice += [pid for pid in own if age_s(pid) > _IMPORTED_AFTER_S]
-        return choice[int(act.pick * len(choice))]
+        """Return a role, and a process of ours or the id of one that the control plane started."""
+        whom = act.whom
+        if whom == CONTROL_PLANE and self._spares_control_plane:
+            whom = CLIENT
+        choice = [process for process in self._running[whom] if process.pid not in self._silent]
+        if whom == SUBWORKER:
+            choice += [pid for pid in self._own_subworkers() if pid not in self._silent]
+        return whom, choice[int(act.pick * len(choice))]
 
     def _kill(self, act):
-        victim = self._victim(act)
+        whom, victim = self._victim(act)
         if isinstance(victim, int):
             send(victim, signal.SIGKILL)
         else:
             victim.kill()
-        self.kills.append((now(), act.whom))
-        self.done[f"kill {act.whom}"] += 1
+        self.kills.append((now(), whom))
+        self.done[f"kill {whom}"] += 1
         if not isinstance(victim, int):
             self._replace(victim)
 
     def _stop(self, act):
-        victim = self._victim(act)
+        whom, victim = self._victim(act)
         pid = victim if isinstance(victim, int) else victim.pid
         with contextlib.suppress(ProcessLookupError):
             going_on = asyncio.create_task(_go_on(Stopped(pid), act.for_s))
             self._stopped.add(going_on)
             going_on.add_done_callback(self._stopped.discard)
-            self.done[f"stop {act.whom}"] += 1
+            self.done[f"stop {whom}"] += 1
+
+    async def _stop_for_long(self, act):
+        """Have a subworker stand still while it works, then the control plane.
+
+        The control plane isn't killed meanwhile: it is to notice the silence, and to refuse what
+        the subworker reports when it goes on. Only if that is its own is silence all there is to
+        notice; the connection of another may be cut by the proxy too.
+        """
+        self._spares_control_plane = True
+        try:
+            control_plane = self._running[CONTROL_PLANE][0]
+            await control_plane.says("control plane ready")
+            await self._make_a_zombie(self._own_subworkers if act.pick else self._other_subworkers)
+            await eventually(lambda: not stands_still(control_plane.pid))
+            stopped = await self._silence(control_plane.pid)
+            await asyncio.sleep(_SILENT_CONTROL_PLANE_S)
+            self._end_silence(CONTROL_PLANE, stopped)
+        except AssertionError as error:
+            self.troubles.append(f"at the long stops: {error}")
+        finally:
+            self._spares_control_plane = False
+
+    async def _make_a_zombie(self, candidates):
+        """Have a subworker go on with what is no longer its own; wait until that is refused."""
+        stopped, under_way = await self._catch_at_work(candidates)
+        await asyncio.sleep(_SILENT_SUBWORKER_S)
+        async with self.client() as client:
+            before = await _refused_reports(client)
+            self._end_silence(SUBWORKER, stopped)
+
+            async def are_refused():
+                return await _refused_reports(client) >= before + under_way
+
+            await eventually(are_refused, f"{under_way} reports of a subworker to be refused")
+
+    async def _catch_at_work(self, candidates):
+        """Stop a subworker in the middle of some runs; return it and how many these are."""
+
+        async def catch():
+            for pid in candidates():
+                if stands_still(pid):
+                    continue
+                stopped = await self._silence(pid)
+                words = Counter(line[0] for line in read_lines(self.folder, f"runs-{pid}.jsonl"))
+                if under_way := words["start"] - words["end"]:
+                    return stopped, under_way
+                self._silent.discard(pid)
+                stopped.go_on()
+            return None
+
+        return await eventually(catch, "a subworker to be at work")
+
+    async def _silence(self, pid):
+        self._silent.add(pid)
+        stopped = Stopped(pid)
+        await eventually(stopped.stands_still)
+        stopped.at = now()
+        return stopped
+
+    def _end_silence(self, whom, stopped):
+        self.long_stops.append(LongStop(whom, stopped.pid, stopped.at, now()))
+        self.done[f"long stop {whom}"] += 1
+        self._silent.discard(stopped.pid)
+        stopped.go_on()
+
+    def _other_subworkers(self):
+        return [process.pid for process in self._running[SUBWORKER]]
 
     async def _recovered(self, since):
         """Wait until something that was submitted after `since` is completed."""
@@ -263,7 +364,7 @@ class TortureSite:
 
     async def close(self):
         """End every process of this site, also those whose parents are gone."""
-        for task in self._stopped:
+        for task in (*self._stopped, *self._standing):
             task.cancel()
         await self._proxy.stop()
         for process in self._all:
@@ -273,6 +374,10 @@ class TortureSite:
         for _ in range(2):
             for pid in marked(_MARK, self.folder):
                 send(pid, signal.SIGKILL)
+
+
+async def _refused_reports(client):
+    return (await client.inspect("stats"))["stale_outcomes"]
 
 
 async def _go_on(stopped, after_s):

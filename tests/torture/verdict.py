@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tests.torture.ledger import read_lines
-from tests.torture.plan import AT_MOST_ONCE, CONTROL_PLANE, ROLES
+from tests.torture.plan import AT_MOST_ONCE, CONTROL_PLANE, ROLES, SUBWORKER
 
 TERMINAL = ("success", "failure", "cancelled")
 _QUARANTINED = "TaskQuarantined"
@@ -26,12 +26,15 @@ class Verdict:
         failed: ids that ended otherwise than by their task's own result or quarantine; if they are
             to be run at most once, by the loss of their lease.
         begun_twice: keys of tasks that are to be run at most once, and were begun again.
+        unfenced: ids whose result is that of a subworker which had been silent for too long.
         uncalled: ids with a callback of which no listener was told.
         miscalled: ids of which a listener was told something else than what was recorded.
         foreign: ids whose result no run can have returned.
         unrecovered: kills after which nothing was ever completed.
         recovery_s: for each role and kill, how long until something submitted after it was done;
-            from the control plane's last kill, if it was killed again meanwhile.
+            from the control plane's last kill or the end of its last long stop, if there was one
+            meanwhile.
+        takeover_s: how long after the beginning of a long stop what it interrupted began elsewhere.
     """
 
     acknowledged: int = 0
@@ -42,6 +45,7 @@ class Verdict:
     quarantined: int = 0
     at_most_once: int = 0
     not_repeated: int = 0
+    late_runs: int = 0
     with_callback: int = 0
     callbacks: int = 0
     refused: Counter = field(default_factory=Counter)
@@ -51,6 +55,8 @@ class Verdict:
     failed: list = field(default_factory=list)
     foreign: list = field(default_factory=list)
     begun_twice: list = field(default_factory=list)
+    unfenced: list = field(default_factory=list)
+    takeover_s: list = field(default_factory=list)
     uncalled: list = field(default_factory=list)
     miscalled: list = field(default_factory=list)
     unrecovered: list = field(default_factory=list)
@@ -68,6 +74,7 @@ class Verdict:
                 ("failed though their task can't", self.failed),
                 ("with a result that no run returned", self.foreign),
                 ("to be run at most once and begun again", self.begun_twice),
+                ("with the result of a subworker that had been given up", self.unfenced),
                 ("with a callback that never came", self.uncalled),
                 ("called back with what wasn't recorded", self.miscalled),
                 ("kills after which nothing was completed", self.unrecovered),
@@ -85,7 +92,7 @@ class Verdict:
                 setattr(self, name, getattr(self, name) + value)
 
 
-def judge(folder, kills, final_looks):
+def judge(folder, kills, final_looks, long_stops=()):
     """Return the verdict on one site.
 
     Args:
@@ -93,6 +100,7 @@ def judge(folder, kills, final_looks):
         kills: (when, which role), in order.
         final_looks: what a client that knows nothing saw at the end, in several rounds; each a
             dict from id to the look, or None if the control plane doesn't know it.
+        long_stops: which processes stood still, and when.
     """
     verdict = Verdict()
     tasks, seen, completions = {}, defaultdict(list), []
@@ -120,8 +128,11 @@ def judge(folder, kills, final_looks):
     runs = _read_runs(folder)
     _judge_runs(verdict, runs, tasks, seen, first_seen)
     _judge_ends(verdict, runs, tasks, seen)
+    zombies = [stop for stop in long_stops if stop.whom == SUBWORKER]
+    _judge_zombies(verdict, runs, tasks, seen, zombies)
     _judge_callbacks(verdict, folder, tasks, seen)
-    _measure_recovery(verdict, kills, completions)
+    resumed = [stop.until for stop in long_stops if stop.whom == CONTROL_PLANE]
+    _measure_recovery(verdict, kills, resumed, completions)
     return verdict
 
 
@@ -192,8 +203,9 @@ def _judge_ends(verdict, runs, tasks, seen):
             continue
         error = look["error"] or ""
         if look["status"] == "success":
-            value_key, run = look["value"]
-            if value_key != task.key or run not in runs[task.key]:
+            value_key, name = look["value"]
+            run = runs[task.key].get(name)
+            if value_key != task.key or run is None or run.ended is None:
                 verdict.foreign.append((task_id, look["value"]))
         elif task.name in AT_MOST_ONCE and error.startswith(_NOT_REPEATED):
             verdict.not_repeated += 1
@@ -201,6 +213,30 @@ def _judge_ends(verdict, runs, tasks, seen):
             verdict.quarantined += 1
         else:
             verdict.failed.append((task_id, look["status"], look["error"]))
+
+
+def _judge_zombies(verdict, runs, tasks, seen, zombies):
+    """Look at what was running in subworkers that were silent for too long, and ended after that.
+
+    All of it had been taken from them, so none of it may be recorded.
+    """
+    for task_id, task in tasks.items():
+        of_key = runs[task.key]
+        for zombie in zombies:
+            own = {name for name in of_key if name.startswith(f"{zombie.pid}-")}
+            late = {
+                name
+                for name in own
+                if of_key[name].began < zombie.at and (of_key[name].ended or 0.0) > zombie.until
+            }
+            if not late:
+                continue
+            verdict.late_runs += len(late)
+            value = seen[task_id][-1]["value"] if seen[task_id] else None
+            if value is not None and value[1] in late:
+                verdict.unfenced.append((task_id, value[1]))
+            began = [run.began for name, run in of_key.items() if name not in own]
+            verdict.takeover_s += [at - zombie.at for at in sorted(began) if at > zombie.at][:1]
 
 
 def _judge_callbacks(verdict, folder, tasks, seen):
@@ -222,18 +258,19 @@ def _judge_callbacks(verdict, folder, tasks, seen):
                 verdict.miscalled.append((task_id, body))
 
 
-def _measure_recovery(verdict, kills, completions):
+def _measure_recovery(verdict, kills, resumed, completions):
     """Find for each kill the first completion of what was submitted after it.
 
     If the control plane was killed again before that, the clock starts again: nobody recovers from
-    a kill before the next one has happened.
+    a kill before the next one has happened. So it does at the end of a long stop of the control
+    plane: nothing recovers without it, and it can't be replaced while it stands still.
     """
     completions.sort()
     begins = [began for began, _ in completions]
     earliest = [at for _, at in completions]
     for n in reversed(range(len(earliest) - 1)):
         earliest[n] = min(earliest[n], earliest[n + 1])
-    stopped = [at for at, role in kills if role == CONTROL_PLANE]
+    stopped = sorted([*resumed, *(at for at, role in kills if role == CONTROL_PLANE)])
     for at, role in kills:
         n = bisect.bisect_left(begins, at)
         if n == len(begins):
