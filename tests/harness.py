@@ -188,6 +188,18 @@ class Running:
         return self.popen.pid
 
     @property
+    def children(self):
+        """Return the processes that it has started and that haven't ended."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                    if int(parent) == self.pid and state != "Z":
+                        found.append(int(entry.name))
+        return sorted(found)
+
+    @property
     def log(self):
         return self.log_path.read_bytes()[self._log_start :].decode(errors="replace")
 
@@ -220,6 +232,24 @@ class Running:
             return False
 
         await eventually(is_there, lambda: f"{text!r} in the log of {self.name}: {self.log}")
+
+
+class RunningSubworker(Running):
+    """Be a subworker and the supervisor that started it, which is the process that we started."""
+
+    @property
+    def worker_pid(self):
+        """Return the process that runs the tasks."""
+        [pid] = self.children
+        return pid
+
+    def kill(self):
+        """End both as a crash of their host would: the supervisor can tell nobody."""
+        workers = self.children
+        super().kill()
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Site:
@@ -263,9 +293,9 @@ class Site:
 
     # -- processes
 
-    def run(self, name, *arguments, environment=None):
+    def run(self, name, *arguments, environment=None, kind=Running):
         """Start any command in the project's folder."""
-        process = Running(
+        process = kind(
             name,
             arguments,
             folder=self.folder,
@@ -289,7 +319,7 @@ class Site:
     def subworker(self, name, *options, modules="tasks", **run_options):
         """Start a subworker that finds its control plane by discovery; returns at once."""
         arguments = ["subworker", "--worker-id", name, "--task-modules", modules, *options]
-        return self.command(name, *arguments, **run_options)
+        return self.command(name, *arguments, kind=RunningSubworker, **run_options)
 
     # -- clients
 

@@ -337,7 +337,7 @@ async def test_a_subworker_drains_at_a_signal(site, number):
     subworker = site.subworker("w")
     client = await site.client()
     task_id = await client.delay("hold", "a")
-    assert await held_by(site, "a") == subworker.pid
+    assert await held_by(site, "a") == subworker.worker_pid
     subworker.signal(number)
     await subworker.says("stopping")
     site.touch("a.go")

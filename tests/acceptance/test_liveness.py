@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from harness import bounded, eventually
@@ -53,8 +54,8 @@ async def test_a_task_that_blocks_the_loop_longer_than_silence_may_last_runs_onc
     assert "time.sleep(seconds)" in blocked["stack"]
     assert blocked["seconds"] > 0
     results = [r async for r in client.as_completed([task_id], timeout=60)]
-    assert results[0].result == first.pid
-    assert site.ledger() == [["blocks", str(first.pid)]]
+    assert results[0].result == first.worker_pid
+    assert site.ledger() == [["blocks", str(first.worker_pid)]]
     await first.says("the event loop answers again after")
     for log in (first.log, control_plane.log):
         assert log.count(f"task blocks ({task_id})") == 1
@@ -81,14 +82,14 @@ async def test_the_tasks_of_a_stopped_subworker_run_elsewhere_and_its_late_repor
     await eventually(site.ledger, "the task to start")
     other = site.subworker("other")
     await other.says("connected to control plane")
-    zombie.signal(signal.SIGSTOP)
-    started = [["waits", str(zombie.pid)], ["waits", str(other.pid)]]
+    os.kill(zombie.worker_pid, signal.SIGSTOP)
+    started = [["waits", str(zombie.worker_pid)], ["waits", str(other.worker_pid)]]
     await eventually(lambda: site.ledger() == started, "the task to start elsewhere", timeout_s=20)
     assert "nothing was heard of it for 10 s" in control_plane.log
     site.touch("go")
     results = [r async for r in client.as_completed([task_id], timeout=60)]
-    assert results[0].result == other.pid
-    zombie.signal(signal.SIGCONT)
+    assert results[0].result == other.worker_pid
+    os.kill(zombie.worker_pid, signal.SIGCONT)
 
     async def is_refused():
         return (await client.inspect("stats"))["stale_outcomes"]
@@ -100,7 +101,7 @@ async def test_the_tasks_of_a_stopped_subworker_run_elsewhere_and_its_late_repor
 
     await eventually(is_back, "the zombie to come back")
     assert await is_refused() in (0, 1)
-    assert (await bounded(client.get_task_result(task_id))).result == other.pid
+    assert (await bounded(client.get_task_result(task_id))).result == other.worker_pid
 
 
 async def test_a_connection_cut_while_a_task_blocks_the_loop_does_not_run_it_twice(site) -> None:
@@ -116,5 +117,5 @@ async def test_a_connection_cut_while_a_task_blocks_the_loop_does_not_run_it_twi
         await eventually(lambda: blocked_subworkers(client), "the stall to be told")
         proxy.cut()
         results = [r async for r in client.as_completed([task_id], timeout=60)]
-    assert results[0].result == first.pid
-    assert site.ledger() == [["blocks", str(first.pid)]]
+    assert results[0].result == first.worker_pid
+    assert site.ledger() == [["blocks", str(first.worker_pid)]]

@@ -12,23 +12,8 @@ from cli_site import TASKS, gone, held_by, is_alive, say, says, serve
 
 from fastqueue.config import SubworkerSettings
 from fastqueue.subworker.app import Subworker
-from fastqueue.subworker.supervisor import Supervisor
+from fastqueue.subworker.supervisor import Supervisor, numbered
 from harness import bounded, eventually, registry_of
-
-
-def children_of(process):
-    """Return the processes that `process` has started and that run."""
-    return [
-        int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent_of(pid) == process.pid
-    ]
-
-
-def parent_of(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
 
 
 async def test_a_killed_subworker_is_replaced_under_its_name(site):
@@ -92,7 +77,7 @@ async def test_a_task_that_reads_stdin_finds_nothing(site):
 
 async def test_a_killed_control_plane_leaves_no_idle_subworker_behind(site):
     control_plane = await serve(site, "--processes=2")
-    pids = children_of(control_plane)
+    pids = control_plane.children
     assert len(pids) == 2
     control_plane.kill()
     await gone(*pids)
@@ -103,7 +88,7 @@ async def test_a_killed_supervisor_leaves_no_idle_subworker_behind(site):
     supervisor = site.subworker("w", "--processes=2")
     await site.control_plane()
     await says(supervisor, "tasks on offer", 2)
-    pids = children_of(supervisor)
+    pids = supervisor.children
     assert len(pids) == 2
     supervisor.kill()
     await gone(*pids)
@@ -212,7 +197,7 @@ async def test_a_supervisor_can_be_started_and_stopped_twice_and_waits_for_its_c
         control_plane_address=site.base_address,
         task_modules=(str(site.folder / "tasks.py"),),
     )
-    supervisor = Supervisor(settings, 2)
+    supervisor = Supervisor(settings, numbered("w", 2))
     await supervisor.start()
     await supervisor.start()
     await bounded(supervisor.connected())
@@ -228,7 +213,7 @@ async def test_a_supervisor_can_be_started_and_stopped_twice_and_waits_for_its_c
 
 async def test_a_supervisor_that_is_stopped_as_it_starts_leaves_nothing(site):
     settings = SubworkerSettings(task_modules=(str(site.folder / "tasks.py"),))
-    supervisor = Supervisor(settings, 2)
+    supervisor = Supervisor(settings, numbered("w", 2))
     await supervisor.start()
     await bounded(supervisor.stop())
     assert supervisor.pids == []

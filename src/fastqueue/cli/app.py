@@ -89,7 +89,7 @@ def subworker(**given: Unpack[options.SubworkerOptions]) -> None:
     with exiting():
         from fastqueue.cli.subworker import run_subworker
 
-        code = run_subworker(given, exit_with_parent=False)
+        code = run_subworker(given)
     raise typer.Exit(code)
 
 

@@ -22,7 +22,7 @@ from fastqueue.cli.stopping import StopSignals, first_of
 from fastqueue.config import DISCOVERY_ADDRESS, ControlPlaneSettings, SubworkerSettings
 from fastqueue.control_plane.app import ControlPlane
 from fastqueue.errors import ConfigurationError, FastQueueError
-from fastqueue.subworker.supervisor import STOP_MARGIN_S, Supervisor
+from fastqueue.subworker.supervisor import STOP_MARGIN_S, Supervisor, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,8 @@ async def _serve(settings: ControlPlaneSettings, local: SubworkerSettings, count
         control_plane_address=control_plane.local_address,
         discovery_address=control_plane.discovery_address,
     )
-    supervisor = Supervisor(local, count, control_plane.note_death)
+    names = numbered(settings.worker_id, count)
+    supervisor = Supervisor(local, names, control_plane.note_death)
     try:
         await supervisor.start()
         await _until_over(settings, control_plane, supervisor, signals)

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import FrameType
 
-__all__ = ["StopSignals", "first_of"]
+__all__ = ["END_S", "StopSignals", "first_of"]
 
 logger = logging.getLogger(__name__)
+
+END_S = 5.0
+"""What ending a process takes after its subworkers, or its tasks, have ended, in seconds."""
 
 # One Ctrl-C may arrive twice: from the terminal, and from a program that passes it on.
 _ONE_PRESS_S = 0.3

@@ -1,8 +1,8 @@
 """Own telling the control plane how subworker processes ended, from where no control plane is.
 
-Used by `fastqueue subworker --processes`; a control plane's own supervisor tells it directly. What
-can't be told is no loss: without it the tasks of a dead subworker are leased again all the same,
-only a second later and with more of them under suspicion.
+Used by `fastqueue subworker`; a control plane's own supervisor tells it directly. What can't be
+told is no loss: without it the tasks of a dead subworker are leased again all the same, only a
+second later and with more of them under suspicion.
 """
 
 from __future__ import annotations

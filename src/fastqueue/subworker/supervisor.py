@@ -1,10 +1,10 @@
 """Own the local subworker processes: start them, replace those that die, stop them.
 
-Used by the command line, for a control plane's own subworkers and for `fastqueue subworker` with
-several processes. Each child is a fresh interpreter in a session of its own, so that a terminal's
-Ctrl-C reaches only the parent, which then drains its children. Its stdin is a socket to the parent:
-over it the child says how far it is, and its end tells the child that the parent is gone. On a
-board in shared memory the child notes what it runs, which is read when it has died.
+Used by the command line, for a control plane's own subworkers and for `fastqueue subworker`. Each
+child is a fresh interpreter in a session of its own, so that a terminal's Ctrl-C reaches only the
+parent, which then drains its children. Its stdin is a socket to the parent: over it the child says
+how far it is, and its end tells the child that the parent is gone. On a board in shared memory the
+child notes what it runs, which is read when it has died.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.board import Board
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fastqueue.config import SubworkerSettings
 
-__all__ = ["CANNOT_START", "CONNECTED", "IMPORTED", "STOP_MARGIN_S", "Supervisor"]
+__all__ = ["CANNOT_START", "CONNECTED", "IMPORTED", "STOP_MARGIN_S", "Supervisor", "numbered"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,11 @@ STOP_MARGIN_S = 6.0
 """What stopping a child may take beyond the grace period, in seconds."""
 
 
+def numbered(worker_id: str, processes: int) -> list[str]:
+    """Return the worker ids of so many processes that share a name."""
+    return [f"{worker_id}-{number}" for number in range(1, processes + 1)]
+
+
 class _Child:
     """Hold one place for a child: the process in it now, and how far that has come."""
 
@@ -87,8 +92,8 @@ class Supervisor:
     """Keep a number of subworker processes running.
 
     Args:
-        settings: of each; its worker id gets the process's number appended.
-        processes: how many there are to be, whatever the settings say.
+        settings: of each, but for its worker id.
+        worker_ids: those of the processes, of which there are to be as many.
         on_death: told the instance of a child that ended, how, and the tokens of the leases that
             had begun in it, None if that isn't known.
     """
@@ -96,12 +101,12 @@ class Supervisor:
     def __init__(
         self,
         settings: SubworkerSettings,
-        processes: int,
+        worker_ids: Sequence[str],
         on_death: Callable[[str, str, frozenset[int] | None], None] | None = None,
     ) -> None:
         self._settings = settings
         self._on_death = on_death
-        self._children = [_Child(f"{settings.worker_id}-{n + 1}") for n in range(processes)]
+        self._children = [_Child(worker_id) for worker_id in worker_ids]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._abandoned = False
