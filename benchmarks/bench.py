@@ -77,7 +77,7 @@ async def collect(client: Client, ids: list[str]) -> None:
 
 
 async def throughput(client: Client, system: System, name: str, *, batch: bool) -> dict[str, Any]:
-    pids = {"control plane": system.control_plane.pid, "subworker": system.subworkers[0].pid}
+    pids = {"control plane": system.control_plane.pid, "subworker": system.subworker_pid}
     cpu_before = {role: cpu_s(pid) for role, pid in pids.items()}
     own_before, begun = time.process_time(), time.perf_counter()
     if batch:

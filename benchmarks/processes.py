@@ -47,7 +47,23 @@ class System:
     discovery_address: str
     data_dir: Path
     control_plane: subprocess.Popen[bytes]
-    subworkers: list[subprocess.Popen[bytes]]
+    supervisors: list[subprocess.Popen[bytes]]
+
+    @property
+    def subworker_pid(self) -> int:
+        """Return the process that the first supervisor has started."""
+        while not (children := _children(self.supervisors[0].pid)):
+            time.sleep(0.01)
+        return children[0]
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def start_control_plane(
@@ -100,9 +116,9 @@ def running(data_dir: Path, *, subworkers: int = 1, durability: str = "full") ->
     )
     try:
         wait_listening(address)
-        system.subworkers += [start_subworker(address) for _ in range(subworkers)]
+        system.supervisors += [start_subworker(address) for _ in range(subworkers)]
         yield system
     finally:
-        for process in system.subworkers:
+        for process in system.supervisors:
             end(process)
         end(system.control_plane)

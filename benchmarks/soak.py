@@ -81,7 +81,7 @@ async def soak(folder: Path, tasks: int, warm_up: int, every: int) -> list[str]:
     """Run the tasks and print the samples; return what leaks."""
     print(f"{'tasks':>10}  {'':14}{'RSS MB':>8}{'descriptors':>13}{'threads':>9}")
     with running(folder / "data") as system:
-        pids = {"control plane": system.control_plane.pid, "subworker": system.subworkers[0].pid}
+        pids = {"control plane": system.control_plane.pid, "subworker": system.subworker_pid}
         samples: dict[str, list[Sample]] = {role: [] for role in pids}
         begun = time.perf_counter()
         async with Client(control_plane_address=system.address, timeout=120) as client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness import bounded
 
 TASKS = """
@@ -80,13 +82,18 @@ ONCE = """
 """
 
 
-async def test_a_task_to_be_run_at_most_once_fails_when_its_process_dies(site) -> None:
+@pytest.mark.parametrize("where", ["a control plane's", "one of its own"])
+async def test_a_task_to_be_run_at_most_once_fails_when_its_process_dies(site, where) -> None:
     site.write("tasks.py", ONCE)
-    site.command(
-        "control-plane",
-        *("control-plane", "--base-address", site.base_address, "--task-modules", "tasks"),
-        *("--processes", "1", "--concurrency", "1"),
-    )
+    if where == "one of its own":
+        await site.control_plane()
+        site.subworker("w", "--concurrency", "1")
+    else:
+        site.command(
+            "control-plane",
+            *("control-plane", "--base-address", site.base_address, "--task-modules", "tasks"),
+            *("--processes", "1", "--concurrency", "1"),
+        )
     client = await site.client(timeout=60)
     file = site.folder / "begun"
     dies = await client.delay("begins_and_dies", str(file))

@@ -27,6 +27,20 @@ async def test_a_killed_subworker_is_replaced_under_its_name(site):
     assert after.worker_id == before.worker_id
 
 
+async def test_a_subworker_of_its_own_is_replaced_under_its_name_too(site):
+    site.write("tasks.py", TASKS)
+    await site.control_plane()
+    supervisor = site.subworker("w")
+    client = await site.client()
+    before = await client.submit_task("whoami")
+    assert before.worker_id == "w"
+    assert [before.result] == supervisor.children
+    os.kill(before.result, signal.SIGSEGV)
+    await supervisor.says(f"subworker w (process {before.result}) was killed by SIGSEGV")
+    after = await client.submit_task("whoami")
+    assert (after.worker_id, [after.result]) == ("w", supervisor.children)
+
+
 async def test_a_task_that_kills_its_process_runs_again_in_the_next(site):
     await serve(site)
     client = await site.client()

@@ -20,7 +20,7 @@ from tests.certificates import Authority
 from tests.harness import Running, eventually, free_address
 from tests.torture.ledger import now, read_lines
 from tests.torture.plan import CLIENT, CONTROL_PLANE, LISTENER, ROLES, SUBWORKER, LongStop
-from tests.torture.processes import Stopped, age_s, children, marked, send, stands_still
+from tests.torture.processes import Stopped, marked, send, stands_still
 from tests.torture.proxy import FaultyProxy
 
 from fastqueue import Client
@@ -34,7 +34,6 @@ _CONCURRENCY = 8
 # None may be forgotten before the end: what isn't known any more must be what was lost.
 _RESULTS_KEPT = 5_000_000
 _RECOVERED_WITHIN_S = 60.0
-_IMPORTED_AFTER_S = 2.0
 # By then the tasks of a silent subworker must be somebody else's; it is given up after 10 s.
 _SILENT_SUBWORKER_S = 15.0
 _SILENT_CONTROL_PLANE_S = 11.0
@@ -206,22 +205,26 @@ class TortureSite:
                 self._replace(process)
 
     def _own_subworkers(self):
-        """Return the ids of the subworkers that the control plane started.
+        """Return the ids of the subworkers that the control plane started."""
+        return self._running[CONTROL_PLANE][0].children
 
-        Not one that is only starting: a control plane whose first subworker dies three times before
-        it has imported the task modules takes that for their fault, and ends.
-        """
-        own = children(self._running[CONTROL_PLANE][0].pid)
-        return [pid for pid in own if age_s(pid) > _IMPORTED_AFTER_S]
+    def _other_subworkers(self):
+        """Return the ids of the subworkers that supervisors started."""
+        return [pid for process in self._running[SUBWORKER] for pid in process.children]
 
     def _victim(self, act):
-        """Return a role, and a process of ours or the id of one that the control plane started."""
+        """Return a role, and a process of ours or the id of a subworker that one of them started.
+
+        A supervisor is a victim too: its subworker then finishes what it runs, and ends.
+        """
         whom = act.whom
         if whom == CONTROL_PLANE and self._spares_control_plane:
             whom = CLIENT
-        choice = [process for process in self._running[whom] if process.pid not in self._silent]
+        choice = list(self._running[whom])
         if whom == SUBWORKER:
-            choice += [pid for pid in self._own_subworkers() if pid not in self._silent]
+            choice = [p for p in choice if not self._silent.intersection(p.children)]
+            choice += [*self._own_subworkers(), *self._other_subworkers()]
+        choice = [one for one in choice if getattr(one, "pid", one) not in self._silent]
         return whom, choice[int(act.pick * len(choice))]
 
     def _kill(self, act):
@@ -307,9 +310,6 @@ class TortureSite:
         self.done[f"long stop {whom}"] += 1
         self._silent.discard(stopped.pid)
         stopped.go_on()
-
-    def _other_subworkers(self):
-        return [process.pid for process in self._running[SUBWORKER]]
 
     async def _recovered(self, since):
         """Wait until something that was submitted after `since` is completed."""
