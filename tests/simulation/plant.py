@@ -1,8 +1,9 @@
 """Own the planting of faults: `make mutants` shows that the simulation catches each of them.
 
-Every fault of `mutants.py` is planted alone in a copy of the package, and seeds are played over
-the copy until one fails. A fault that no seed catches survives, and is an error: then a checker
-or the world is too weak. So is a fault whose text is no longer in the source.
+Every fault of `mutants.py` and `stack/mutants.py` is planted alone in a copy of the package, and
+seeds of its world are played over the copy until one fails. A fault that no seed catches survives,
+and is an error: then a checker or the world is too weak. So is a fault whose text is no longer in
+the source.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.stack.mutants import STACK_MUTANTS
 
 import fastqueue
+
+FAULTS = [*(("engine", mutant) for mutant in MUTANTS), *(("stack", m) for m in STACK_MUTANTS)]
+"""Every fault, after the world that must catch it."""
 
 PACKAGE = Path(fastqueue.__file__).parent
 _ROOT = Path(__file__).parents[2]
@@ -44,15 +49,15 @@ def planted(package: Path, mutant: Mutant) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def _run(mutant: Mutant | None, seeds: int) -> tuple[bool, str]:
-    """Play seeds over a copy with the fault; say whether one failed, and how."""
+def _run(world: str, mutant: Mutant | None, seeds: int) -> tuple[bool, str]:
+    """Play seeds of a world over a copy with the fault; say whether one failed, and how."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "fastqueue"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         if mutant is not None:
             (copy / mutant.file).write_text(planted(PACKAGE, mutant))
         path = os.pathsep.join([folder, str(_ROOT)])
-        command = [sys.executable, "-m", __spec__.name, "--play", str(seeds)]
+        command = [sys.executable, "-m", __spec__.name, "--play", world, "--seeds", str(seeds)]
         try:
             child = subprocess.run(
                 command,
@@ -70,10 +75,12 @@ def _run(mutant: Mutant | None, seeds: int) -> tuple[bool, str]:
     return child.returncode == _CAUGHT, child.stdout.strip()
 
 
-def _play_here(seeds: int) -> int:
+def _play_here(world: str, seeds: int) -> int:
     """Play seeds over the package that this process imports, a copy."""
-    from tests.simulation.play import play_quietly
+    from tests.simulation import play
+    from tests.simulation.stack import play as stack_play
 
+    play_quietly = stack_play.play_quietly if world == "stack" else play.play_quietly
     if Path.cwd() not in PACKAGE.parents:
         sys.exit(f"fastqueue comes from {PACKAGE}, not from the copy in {Path.cwd()}")
     for seed in range(seeds):
@@ -91,21 +98,22 @@ def main() -> int:
     """Plant each fault; return 1 if one survives."""
     parser = argparse.ArgumentParser(prog="make mutants")
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--play", type=int, metavar="SEEDS", help="for this program's own use")
+    parser.add_argument("--play", choices=("engine", "stack"), help="for this program's own use")
     parser.add_argument("names", nargs="*", help="the faults to plant; all if none is named")
     arguments = parser.parse_args()
     if arguments.play:
-        return _play_here(arguments.play)
-    chosen = [m for m in MUTANTS if not arguments.names or m.name in arguments.names]
+        return _play_here(arguments.play, arguments.seeds)
+    chosen = [f for f in FAULTS if not arguments.names or f[1].name in arguments.names]
     begun = time.monotonic()
     survivors = []
     with ThreadPoolExecutor(_PROCESSES) as pool:
-        runs = pool.map(lambda mutant: _run(mutant, arguments.seeds), [None, *chosen])
-        is_caught, how = next(runs)
-        if is_caught:
-            sys.exit(f"the simulation fails without any fault; run make simulation first: {how}")
-        for mutant, (is_caught, how) in zip(chosen, runs, strict=True):
-            print(f"{'caught' if is_caught else 'SURVIVED':9} {mutant.name:42} {how}", flush=True)
+        sound = [pool.submit(_run, world, None, arguments.seeds) for world in ("engine", "stack")]
+        runs = pool.map(lambda fault: _run(*fault, arguments.seeds), chosen)
+        for is_caught, how in (run.result() for run in sound):
+            if is_caught:
+                sys.exit(f"the simulation fails without any fault; make simulation first: {how}")
+        for (_, mutant), (is_caught, how) in zip(chosen, runs, strict=True):
+            print(f"{'caught' if is_caught else 'SURVIVED':9} {mutant.name:60} {how}", flush=True)
             if not is_caught:
                 survivors.append(mutant)
     took = time.monotonic() - begun

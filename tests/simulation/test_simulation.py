@@ -10,8 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.mutants import MUTANTS
-from tests.simulation.plant import PACKAGE, planted
+from tests.simulation.plant import FAULTS, PACKAGE, planted
 from tests.simulation.play import play, play_quietly, verdict
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
     assert all(seen[what] >= count for what, count in wanted.items()), seen
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [m for _, m in FAULTS], ids=lambda mutant: mutant.name)
 def test_each_planted_fault_still_finds_its_place(mutant: object) -> None:
     """`make mutants` shows that each is caught; here that the list is true of this source."""
     planted(PACKAGE, mutant)

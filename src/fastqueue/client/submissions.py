@@ -242,32 +242,34 @@ class Submissions:
         note_queued = self._results.note_queued
         again: list[tuple[NewTask, Waiter]] = []
         why: Refused | None = None
-        retry_after_s = 0.0
+        # Not in step with everybody else who was told to come back at the same time.
+        pause_s = backoff_s(batch.tries, _RETRY_FIRST_S, _RETRY_MAX_S) if refused else 0.0
+        wait_s = 0.0
         for task, waiter in zip(batch.tasks, batch.waiters, strict=True):
             refusal = refused.get(task.task_id) if refused else None
             if refusal is None:
                 note_queued(task.task_id)
                 if not waiter.done():
                     waiter.set_result(None)
-            elif self._may_retry(batch, refusal):
+            elif self._may_retry(batch, refusal, refusal.retry_after_s + pause_s):
                 again.append((task, waiter))
-                retry_after_s, why = max(retry_after_s, refusal.retry_after_s), refusal
+                wait_s, why = max(wait_s, refusal.retry_after_s + pause_s), refusal
             else:
                 self._results.forget(task.task_id)
                 if not waiter.done():
                     waiter.set_exception(_refusal_error(refusal))
         if why is not None:
-            self._retry_later(again, batch, retry_after_s, why)
+            self._retry_later(again, batch, wait_s, why)
         self._pump()
 
     # -- inside
 
-    def _may_retry(self, batch: _Batch, refusal: Refused) -> bool:
+    def _may_retry(self, batch: _Batch, refusal: Refused, wait_s: float) -> bool:
         # A wait that outlasts the call's time would only hide why it failed.
         return (
             refusal.code in _RETRIED
             and batch.retries_left > 0
-            and self._loop.time() + refusal.retry_after_s < batch.expires_at
+            and self._loop.time() + wait_s < batch.expires_at
         )
 
     def _flush(self) -> None:
@@ -321,7 +323,7 @@ class Submissions:
         self,
         tasks: Sequence[tuple[NewTask, Waiter]],
         of: _Batch,
-        retry_after_s: float,
+        wait_s: float,
         why: Refused,
     ) -> None:
         batch = _Batch(of.retries_left - 1, of.expires_at)
@@ -329,8 +331,6 @@ class Submissions:
         batch.refused = _refusal_error(why)
         for task, waiter in tasks:
             batch.add(task, waiter)
-        # Never sooner than it was told, and not in step with everybody else who was told so.
-        wait_s = retry_after_s + backoff_s(of.tries, _RETRY_FIRST_S, _RETRY_MAX_S)
 
         def resend() -> None:
             del self._retrying[timer]

@@ -142,13 +142,13 @@ class Runtime:
     # -- leases
 
     def _take(self, leases: Iterable[Lease]) -> None:
-        now = time.monotonic()
+        now = self._loop.time()
         for lease in leases:
             self._held[lease.task_id] = lease
             self._queued[lease.rank].append((now, lease))
         self._quiet.clear()
         if self._impatience is None:
-            self._impatience = self._loop.call_later(_WAIT_MAX_S, self._be_impatient)
+            self._impatience = self._loop.call_at(now + _WAIT_MAX_S, self._be_impatient)
 
     def _revoke(self, task_ids: Iterable[str]) -> None:
         """Forget void leases; one that runs goes on, and its outcome will be refused."""
@@ -182,14 +182,13 @@ class Runtime:
         self._impatience = None
         if not any(self._queued):
             return
-        now = time.monotonic()
-        oldest = min(queued[0][0] for queued in self._queued if queued)
-        if now - oldest >= _WAIT_MAX_S:
+        due = min(queued[0][0] for queued in self._queued if queued) + _WAIT_MAX_S
+        if self._loop.time() >= due:
             if self._prefetch.drop():
                 self._tell_capacity(self._prefetch.capacity)
             self._give_back_queued()
         else:
-            self._impatience = self._loop.call_later(oldest + _WAIT_MAX_S - now, self._be_impatient)
+            self._impatience = self._loop.call_at(due, self._be_impatient)
 
     def _give_back_queued(self) -> None:
         waiting = [lease for queued in self._queued for _, lease in queued]

@@ -73,14 +73,27 @@ class Calls:
         chance = self.world.chance
         key = self.world.next_key(1 + self.member.retries)
         if calm:
-            return "work", (key, "ok", 0.3)
-        name = chance.choices(("work", "rare", "ghost"), (12, 4, 1))[0]
+            self.world.ledger.fates[key] = "ok"
+            return "work", (key, "ok", chance.uniform(0.1, 0.3))
+        name = chance.choices(("work", "rare", "once", "ghost"), (12, 4, 2, 1))[0]
         fate = chance.choices(("ok", "fail", "kill"), (30, 5, 1))[0]
+        self.world.ledger.fates[key] = fate
+        if name == "once":
+            self.world.ledger.once.add(key)
         return name, (key, fate, chance.choice((0.0, 0.0, 0.01, 0.1, 0.4, 1.5)))
 
-    async def _timed(self, awaitable: Awaitable[Any], bound: float = 1.0) -> Any:
-        """Await a call; check that it ends in time, by an error that tells the truth if any."""
+    async def _timed(self, awaitable: Awaitable[Any], *, is_flushed: bool = False) -> Any:
+        """Await a call; check that it ends in time, by an error that tells the truth if any.
+
+        Args:
+            awaitable: what the client returned.
+            is_flushed: whether it only waits for an acknowledgement, as `aclose` does.
+        """
         world, member, loop = self.world, self.member, self.world.loop
+        connection = self.client._connection
+        has_room = connection is None or connection.submissions.has_room
+        # Waiting for room has a time of its own.
+        bound = 1.0 if has_room else 2.0
         begun, stopped_s, losses = loop.time(), self.process.stopped_s, member.disconnects
         timeout_s = member.timeout_s
         error: FastQueueError | None = None
@@ -94,6 +107,8 @@ class Calls:
             raise
         except ClientStateError:
             world.ledger.claim(not member.is_up or self.client is not member.client, "not stopped")
+            is_cut_short = is_flushed and has_room and member.flushes
+            world.ledger.claim(not is_cut_short, "aclose didn't wait for what was submitted")
             raise
         finally:
             took_s = loop.time() - begun
@@ -128,16 +143,18 @@ class Calls:
                 str(result.result).startswith(f"{key}/"), f"{task_id} got another's result"
             )
 
-    def _own_ids(self) -> list[str]:
-        return self.world.ids[-12:]
+    def _known_ids(self) -> list[str]:
+        """Return some ids that an application may know, and one that nobody has submitted."""
+        stored = self.world.ledger.key_of
+        return ["0123456789-none", *(i for i in self.world.ids[-12:] if i in stored)]
 
     # -- calls
 
     async def delay(self) -> None:
         name, args = self._arguments()
         priority = self.world.chance.choice(_PRIORITIES)
-        # Waiting for room has a time of its own.
-        task_id = await self._timed(self.client.delay(name, *args, priority=priority), 2.0)
+        submitted = self.client.delay(name, *args, priority=priority)
+        task_id = await self._timed(submitted, is_flushed=True)
         self.world.acknowledge(args[0], task_id)
         if self.world.chance.random() < 0.5:
             status = self.client.get_status(task_id)
@@ -146,24 +163,31 @@ class Calls:
     async def submit(self) -> None:
         name, args = self._arguments()
         try:
-            result = await self._timed(self.client.submit_task(name, args), 2.0)
+            result = await self._timed(self.client.submit_task(name, args))
         except (TaskTimeout, ResultExpired) as error:
             self.world.acknowledge(args[0], error.task_id)
+            if isinstance(error, ResultExpired):
+                self.world.ledger.on_expired(error.task_id, was_stored=True, store=self.world.store)
             raise
         self.world.acknowledge(args[0], result.task_id)
         self._check(result, result.task_id)
 
     async def batch(self) -> None:
         calls = [self._arguments() for _ in range(self.world.chance.randint(1, 9))]
-        ids = await self._timed(self.client.submit_batch(calls), 2.0)
+        ids = await self._timed(self.client.submit_batch(calls), is_flushed=True)
         for (_, args), task_id in zip(calls, ids, strict=True):
             self.world.acknowledge(args[0], task_id)
 
     async def query(self) -> None:
-        ids = self._own_ids()
-        if not ids:
-            return
-        task_id = self.world.chance.choice(ids)
+        chance = self.world.chance
+        ids = self._known_ids()
+        some = chance.sample(ids, min(len(ids), chance.choice((1, 1, 4, 7))))
+        ends = await asyncio.gather(*map(self._query_one, some), return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
+
+    async def _query_one(self, task_id: str) -> None:
         ledger = self.world.ledger
         was_recorded = task_id in ledger.recorded
         was_stored = task_id in ledger.key_of
@@ -177,13 +201,17 @@ class Calls:
             ledger.claim(not was_recorded, f"{task_id} is over and said to be {result.status}")
 
     async def await_others(self) -> None:
-        ids = self._own_ids()
-        if not ids:
-            return
-        some = self.world.chance.sample(ids, min(3, len(ids)))
-        timeout_s = self.member.timeout_s
-        async for result in self._within(some, timeout_s):
-            self._check(result, result.task_id)
+        ids = self._known_ids()
+        some = self.world.chance.sample(ids, min(5, len(ids)))
+        stored = set(some) & set(self.world.ledger.key_of)
+        try:
+            async for result in self._within(some, self.member.timeout_s):
+                self._check(result, result.task_id)
+        except ResultExpired as error:
+            self.world.ledger.on_expired(
+                error.task_id, was_stored=error.task_id in stored, store=self.world.store
+            )
+            raise
 
     async def _within(self, ids: list[str], timeout_s: float) -> Any:
         results = self.client.as_completed(ids, timeout=timeout_s)
@@ -201,9 +229,7 @@ class Calls:
             self.world.ledger.claim(took_s <= timeout_s + _LATE_S, f"as_completed took {took_s} s")
 
     async def cancel(self) -> None:
-        ids = self._own_ids()
-        if not ids:
-            return
+        ids = self._known_ids()
         task_id = self.world.chance.choice(ids)
         answer = await self._timed(self.client.cancel(task_id))
         if answer:
@@ -213,6 +239,12 @@ class Calls:
             self.world.ledger.claim(is_so, f"{task_id} is said to be cancelled: {known}")
 
     # -- when all faults have ended but one
+
+    async def long(self) -> None:
+        """Submit a task during which something can happen."""
+        key = self.world.next_key(1 + self.member.retries)
+        self.world.ledger.fates[key] = "ok"
+        self.world.acknowledge(key, await self._timed(self.client.delay("work", key, "ok", 0.5)))
 
     async def calm(self) -> None:
         """Lose one connection in each kind of call; with a retry left, none may notice."""
@@ -227,6 +259,8 @@ class Calls:
     async def _calm(self) -> None:
         client, world = self.client, self.world
         if self.member.retries > 0:
+            load = [self._arguments(calm=True) for _ in range(4)]
+            await self._timed(client.submit_batch(load))
             name, args = self._arguments(calm=True)
             world.cut_soon(self.process)
             world.acknowledge(args[0], await self._timed(client.delay(name, *args)))

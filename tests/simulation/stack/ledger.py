@@ -12,17 +12,22 @@ from tests.simulation.invariants import check, check_new_leases, true_due
 
 from fastqueue.control_plane.engine import Engine
 from fastqueue.core import commands as cmd
+from fastqueue.core.limits import CoreLimits
+from fastqueue.tasks.models import TaskStatus
 from fastqueue.tasks.serializer import decode_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fastqueue.control_plane.engine import Peers
+    from fastqueue.control_plane.server import Server
     from fastqueue.core import changes as ch
     from fastqueue.core.records import Result
     from fastqueue.store.memory import MemoryStore
 
 __all__ = ["Ledger", "WatchedEngine"]
+
+_CRASHES_MAX = CoreLimits().crashes_max
 
 
 class Ledger:
@@ -47,6 +52,11 @@ class Ledger:
         self.granted: dict[str, int] = {}
         self.lost_tokens: set[int] = set()
         self.runs: dict[int, list[str]] = defaultdict(list)
+        # By key: how it is to end, and those that may run no second time.
+        self.fates: dict[int, str] = {}
+        self.once: set[int] = set()
+        # Tasks with a greater key run where only connections are lost: none needs a second run.
+        self.last_risky_key: int | None = None
         self.stale = 0
         self.turns = 0
         self.full = 0
@@ -77,11 +87,23 @@ class Ledger:
         self.claim(self.id_of.get(key) == task_id, f"{task_id} is acknowledged and isn't stored")
         self.acknowledged.add(task_id)
 
-    def on_run(self, key: int, token: int) -> str:
-        value = f"{key}/{len(self.runs[key]) + 1}"
-        self.runs[key].append(value)
+    def on_run(self, key: int, token: int, padding: str) -> str:
+        before = self.runs[key]
+        self.claim(
+            key not in self.once or not before, f"{key} is to run at most once and ran twice"
+        )
+        was_safe = self.last_risky_key is not None and key > self.last_risky_key
+        self.claim(not was_safe or not before, f"{key} ran twice, and only connections were lost")
+        self.claim(token not in self.token_of.values(), f"the lease {token} of {key} ran twice")
+        value = f"{key}/{len(before) + 1}{padding}"
+        before.append(value)
         self.token_of[value] = token
         return value
+
+    def on_expired(self, task_id: str, *, was_stored: bool, store: MemoryStore) -> None:
+        """Compare with the truth that somebody was told that there is no result any more."""
+        is_over = task_id in self.recorded and task_id not in store._tables.results
+        self.claim(is_over or not was_stored, f"{task_id} is said to have expired")
 
     def on_results(self, results: Iterable[Result], where: str) -> None:
         """Compare results that somebody was told with what is recorded."""
@@ -116,11 +138,15 @@ class Ledger:
         key = self.key_of.get(task_id)
         self.claim(key is not None, f"{task_id} is recorded and was never stored")
         error = result.error or ""
+        fate = self.fates[key or 0]
         if result.result is not None:
             value = result.result.decode().strip('"')
+            self.claim(fate != "fail", f"{task_id} is to fail, and hasn't")
         elif error.startswith("ValueError: "):
             value = error.removeprefix("ValueError: ")
+            self.claim(fate == "fail", f"{task_id} has failed, and isn't to")
         else:
+            self._check_unreported(key or 0, result)
             return
         self.claim(value in self.runs[key or 0], f"{task_id} has a result of another: {value}")
         token = self.token_of.get(value, -1)
@@ -128,6 +154,17 @@ class Ledger:
         granted = self.granted.get(task_id, token)
         self.claim(token >= granted, f"{task_id}: the outcome of an older lease is recorded")
         self.claim(task_id not in self.cancelled, f"{task_id} is cancelled and has run")
+
+    def _check_unreported(self, key: int, result: Result) -> None:
+        """Check an end that no task function has made."""
+        error = result.error or ""
+        may_be = {
+            "Cancelled": result.status is TaskStatus.CANCELLED,
+            "UnknownTask": result.name == "ghost",
+            "LeaseLost": key in self.once,
+            "TaskQuarantined": self.fates[key] == "kill" or result.attempt >= _CRASHES_MAX,
+        }
+        self.claim(may_be.get(error.split(":")[0]), f"{key} may not end so: {error}")
 
     def check_end(self) -> None:
         for task_id in self.acknowledged:
@@ -140,6 +177,7 @@ class WatchedEngine(Engine):
     """Be the real engine, looked at before and after each turn."""
 
     ledger: Ledger
+    server: Server
 
     def put(self, command: cmd.Command, size_bytes: int = 0) -> None:
         self.ledger.on_command(command)
@@ -170,6 +208,7 @@ class WatchedEngine(Engine):
                         task.token, ledger.granted.get(task.task_id, 0)
                     )
             check(core, store)  # type: ignore[arg-type]
+            self._check_sessions()
             quiet_until = core.state.leases_begin_at
             check_new_leases(core, set(tokens.values()), now, quiet_until)
             due = min((d for d in (core.next_due(), self._book.next_due()) if d), default=None)
@@ -177,3 +216,14 @@ class WatchedEngine(Engine):
             ledger.claim(true is None or (due is not None and due <= true), "a timer is lost")
         except AssertionError as error:
             ledger._broke(error)
+
+    def _check_sessions(self) -> None:
+        """Assert that each session that the core knows is there, or its end is on its way."""
+        state = self.core.state
+        beats = (worker.heartbeat_session for worker in state.workers)
+        known = {*state.clients_by_session, *state.workers.by_session, *filter(None, beats)}
+        gone = known.difference(self.server._by_number)
+        if gone:
+            ends = (cmd.SessionLost, cmd.HeartbeatLost)
+            gone -= {c.session for c, _ in self._inbox if isinstance(c, ends)}
+        assert not gone, f"sessions {gone} are over, and the core isn't told"

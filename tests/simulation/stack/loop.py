@@ -25,6 +25,9 @@ __all__ = ["Process", "VirtualLoop"]
 
 # More callbacks in one instant than any history needs: something goes round in circles.
 _CALLBACKS_AT_ONCE_MAX = 50_000
+_BEGUN_AT = 1_000.0
+# Far more than the slowest history takes.
+_HISTORY_S_MAX = 1_000.0
 
 
 class Process:
@@ -99,7 +102,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__()
-        self._now = 1_000.0
+        self._now = _BEGUN_AT
         self._at_once = 0
         self.process: Process | None = None
         self.processes: list[Process] = []
@@ -227,6 +230,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 raise RuntimeError("nothing is left that could ever happen")
             if scheduled[0]._when > self._now:
                 self._now = scheduled[0]._when
+                if self._now > _BEGUN_AT + _HISTORY_S_MAX:
+                    raise RuntimeError(f"a history doesn't end in {_HISTORY_S_MAX:g} s")
                 self._at_once = 0
         while scheduled and scheduled[0]._when <= self._now:
             timer = heapq.heappop(scheduled)

@@ -23,6 +23,9 @@ __all__ = ["Link", "Network", "Stream", "Way"]
 # When TCP gives up a connection whose other end says nothing (keepalive, TCP_USER_TIMEOUT).
 GIVES_UP_S = 13.0
 
+# With a backoff of 0.05 s, doubled each time and half of it by chance; heartbeats come on top.
+_TRIES_A_SECOND_MAX = 12
+
 
 class Network:
     """Join processes by streams.
@@ -43,6 +46,7 @@ class Network:
         # How many partitions lie between a process and everybody else.
         self._cut_off: dict[Process, int] = {}
         self.connects = 0
+        self._in_vain: dict[Process, deque[float]] = {}
 
     def delay(self, chance: random.Random) -> float:
         delay_s = self.delay_s * (0.5 + chance.random())
@@ -72,6 +76,7 @@ class Network:
         while self.is_cut_off(process) or self.is_cut_off(self._listening.get(port, (None, 0))[0]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         if not self.is_listening(port):
+            self._note_in_vain(process)
             raise ConnectionRefusedError(111, "Connection refused")
         accepting, accept = self._listening[port]
         assert accepting is not None
@@ -83,6 +88,14 @@ class Network:
         self.loop.schedule(accepting, 0.0, link.accepted.open, accept)
         protocol.connection_made(link.dialled)
         return link.dialled, protocol
+
+    def _note_in_vain(self, process: Process) -> None:
+        """Check that nobody who is refused comes back all the time."""
+        tries = self._in_vain.setdefault(process, deque(maxlen=_TRIES_A_SECOND_MAX))
+        now = self.loop.time()
+        is_flood = len(tries) == _TRIES_A_SECOND_MAX and now - tries[0] < 1.0
+        assert not is_flood, f"{process} tries to connect {_TRIES_A_SECOND_MAX} times a second"
+        tries.append(now)
 
     def is_cut_off(self, process: Process | None) -> bool:
         return process is not None and self._cut_off.get(process, 0) > 0

@@ -20,6 +20,7 @@ from fastqueue.config import SubworkerSettings, parse_address
 from fastqueue.control_plane.server import Server
 from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import ClientStateError, ConfigurationError, StoreError
+from fastqueue.protocol import messages as msg
 from fastqueue.protocol.announcement import Announcement
 from fastqueue.protocol.messages import PROTOCOL_VERSION
 from fastqueue.subworker.app import Subworker
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from tests.simulation.stack.loop import Process
     from tests.simulation.stack.world import World
 
+    from fastqueue.client.submissions import Submissions
     from fastqueue.store.base import NumberedCallback
+    from fastqueue.subworker.runtime import Runtime
 
 __all__ = ["ClientProcess", "ControlPlaneProcess", "Member", "SubworkerProcess"]
 
@@ -49,6 +52,14 @@ LIMITS = CoreLimits(
 )
 ANNOUNCED_EVERY_S = 2.0
 PORT = 5555
+
+_REASONS_TO_DROP = (
+    "no hello within",
+    "the same subworker connected anew",
+    "nothing was heard of it for",
+    "the control plane's disk is full",
+    "refused: the control plane's disk is full",
+)
 
 
 class Member:
@@ -158,6 +169,8 @@ class ControlPlaneProcess(Member):
         self.boots += 1
         self.server = Server(engine, "control-plane-1", self._check_callback, {})
         peers = _Peers(self.server)
+        engine.server = self.server
+        self.server._drops.note = self._on_dropped  # type: ignore[method-assign]
         self._running = asyncio.create_task(engine.run(peers), name="engine")
         address = parse_address(f"tcp://127.0.0.1:{self.port}", setting="address")
         await self.server.start(address)
@@ -173,6 +186,11 @@ class ControlPlaneProcess(Member):
         except StoreError as error:
             world.note(f"the control plane ends: {error}")
             world.die(self)
+
+    def _on_dropped(self, who: str, reason: Exception) -> None:
+        """Take the line about a peer that was dropped: here are none but proper ones."""
+        is_known = str(reason).startswith(_REASONS_TO_DROP)
+        self.world.ledger.claim(is_known, f"{who} was dropped: {reason}")
 
     def _check_callback(self, address: str) -> None:
         raise ConfigurationError(f"callbacks are no part of this world, nor is {address}")
@@ -229,16 +247,27 @@ class SubworkerProcess(Member):
         self.slots = slots
         self.subworker: Subworker | None = None
         self.grace_s = 1.0
+        self.running = 0
+        # Kept here, for a subworker that is told to stop lets go of it before its tasks end.
+        self._runtime: Runtime | None = None
+        self._left_at = 0.0
 
     def forget(self) -> None:
         self.subworker = None
+        self.running = 0
 
     async def main(self) -> None:
         registry = TaskRegistry()
         for name in self.names:
             function = partial(self._run, name)
             registry.register(
-                TaskDefinition(name=name, function=function, executor="coroutine", module="world")
+                TaskDefinition(
+                    name=name,
+                    function=function,
+                    executor="coroutine",
+                    module="world",
+                    delivery="at_most_once" if name == "once" else "at_least_once",
+                )
             )
         settings = SubworkerSettings(
             worker_id=self.name,
@@ -247,17 +276,27 @@ class SubworkerProcess(Member):
         )
         self.subworker = Subworker(settings, registry)
         await self.subworker.start()
+        self._runtime = self.subworker._runtime
 
     async def _run(self, name: str, key: int, fate: str, seconds: float) -> str:
         """Be the task function: take time, and end as the caller wished."""
-        subworker, me = self.subworker, asyncio.current_task()
-        assert subworker is not None
-        assert subworker._runtime is not None
-        running = subworker._runtime._running
-        token = next(token for token, task in running.items() if task is me)
-        value = self.world.ledger.on_run(key, token)
-        self.world.note(f"{self.name} runs {name} {value}")
-        await asyncio.sleep(seconds)
+        world, runtime, me = self.world, self._runtime, asyncio.current_task()
+        assert runtime is not None
+        token = next(token for token, task in runtime._running.items() if task is me)
+        held = {lease.token for lease in runtime._held.values()}
+        world.ledger.claim(token in held, f"{self.name} runs what it doesn't hold: {key}")
+        value = world.ledger.on_run(key, token, world.chance.choice(("", "", "." * 120)))
+        world.note(f"{self.name} runs {name} {value[:9]}")
+        self.running += 1
+        world.ledger.claim(self.running <= self.slots, f"{self.name} runs {self.running} at once")
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            has_waited = self.is_leaving and self.loop.time() >= self._left_at + self.grace_s
+            world.ledger.claim(has_waited, f"{key} was interrupted before its grace time was over")
+            raise
+        finally:
+            self.running -= 1
         if fate == "fail":
             raise ValueError(value)
         if fate == "kill" and not self.is_leaving:
@@ -266,6 +305,7 @@ class SubworkerProcess(Member):
         return value
 
     async def leave(self) -> None:
+        self._left_at = self.loop.time()
         if self.subworker is not None:
             await self.subworker.stop(self.grace_s)
 
@@ -279,9 +319,12 @@ class ClientProcess(Member):
         self.retries = retries
         self.client: Client | None = None
         self.disconnects = 0
+        # It is being closed once all that was submitted is acknowledged or has failed.
+        self.flushes = False
 
     def forget(self) -> None:
         self.client = None
+        self.flushes = False
 
     @property
     def is_connected(self) -> bool:
@@ -301,6 +344,7 @@ class ClientProcess(Member):
         connection = self.client._connection
         assert connection is not None
         push, lost = connection.results.push, connection.on_disconnected
+        self._watch_hints(connection.submissions)
 
         def checked_push(results: Any) -> None:
             results = list(results)
@@ -319,11 +363,30 @@ class ClientProcess(Member):
         except ClientStateError:
             self.world.ledger.claim(self.is_leaving, "nobody has stopped it")
 
+    def _watch_hints(self, submissions: Submissions) -> None:
+        """Check that what was refused for now isn't sent again sooner than the refusal says."""
+        settle, wait_in_front = submissions.on_submitted, submissions._wait_in_front
+        earliest: dict[str, float] = {}
+
+        def settled(message: msg.Submitted) -> None:
+            for refused in message.refused:
+                earliest[refused.task_id] = self.loop.time() + refused.retry_after_s
+            settle(message)
+
+        def sent_again(batch: Any) -> None:
+            due = max((earliest.get(task.task_id, 0.0) for task in batch.tasks), default=0.0)
+            self.world.ledger.claim(self.loop.time() >= due, f"{self.name} came back too soon")
+            wait_in_front(batch)
+
+        submissions.on_submitted = settled  # type: ignore[method-assign]
+        submissions._wait_in_front = sent_again  # type: ignore[method-assign]
+
     async def leave(self) -> None:
         client = self.client
         if client is None:
             return
         if self.world.chance.random() < 0.5:
+            self.flushes = True
             await client.aclose()
         else:
             client.stop()

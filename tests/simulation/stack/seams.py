@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.stack.heartbeats import TaskHeartbeats
 from tests.simulation.stack.loop import VirtualLoop
 
-from fastqueue.client import client, lifecycle, submissions
-from fastqueue.control_plane import engine
+from fastqueue.client import client, lifecycle, requests, submissions
+from fastqueue.client import connection as client_connection
+from fastqueue.control_plane import answers, engine, outlet
 from fastqueue.link import connection, dialer, discovery
 from fastqueue.subworker import app as subworker_app
 from fastqueue.subworker import runtime
@@ -29,6 +30,8 @@ __all__ = ["WALL_AT_0", "Ear", "sewn"]
 WALL_AT_0 = 1_700_000_000.0
 
 _BOUNDS = (
+    (requests, "IDS_MAX", 3),
+    (client_connection, "IDS_MAX", 3),
     (submissions, "_BATCH_TASKS_MAX", 4),
     (submissions, "_WINDOW_TASKS", 8),
     (submissions, "_WINDOW_BYTES", 1_000),
@@ -36,6 +39,11 @@ _BOUNDS = (
     (connection, "_WRITE_HIGH_BYTES", 400),
     (engine, "_TURN_COMMANDS_MAX", 6),
     (engine, "_INBOX_HIGH", 4),
+    (answers, "CHUNK_BYTES_GOAL", 100),
+    (answers, "_CHUNK_RESULTS_MAX", 2),
+    (answers, "_ANSWERS_HIGH", 2),
+    (outlet, "_FRAME_ITEMS_MAX", 2),
+    (outlet, "_PUSH_BYTES_MAX", 300),
     (runtime, "_REPORT_OUTCOMES_MAX", 3),
 )
 

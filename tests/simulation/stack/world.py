@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.stack.agreement import check_agreement, sessions_of
 from tests.simulation.stack.calls import Calls
 from tests.simulation.stack.disk import SimulatedStore
 from tests.simulation.stack.faults import Faults
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["World"]
 
 STEPS = 35
-_STEP_S = 0.15
 # How long everything may take to come to its end once all faults have: three crashes of a task that
 # kills, each with its restart, and what waits behind it.
 _SETTLE_S_MAX = 90.0
 _POLL_S = 0.25
+_RUNS_ELSEWHERE_S = 3.0
+# Longer than a subworker may be silent.
+_REST_S = 12.0
 
 
 class World(Faults):
@@ -58,6 +61,8 @@ class World(Faults):
         self.ledger = Ledger(self.broke)
         commit_s = chance.choice((0.0002, 0.002, 0.03))
         self.store = SimulatedStore(chance, self.ledger.on_durable, commit_s)
+        # How fast it goes: slow enough that what lasts long ends, or fast.
+        self.step_s = chance.choice((0.05, 0.15, 0.15, 0.8))
         self.is_calm = False
         # What is still said then comes from processes that were killed long ago.
         self.is_over = False
@@ -70,8 +75,8 @@ class World(Faults):
         self.moves = chance.random() < 0.4
         self.control_plane = ControlPlaneProcess(self, "control-plane")
         self.subworkers = [
-            SubworkerProcess(self, "sub-0", ("work", "rare"), 2),
-            SubworkerProcess(self, "sub-1", ("work",), 3),
+            SubworkerProcess(self, "sub-0", ("work", "rare", "once"), 2),
+            SubworkerProcess(self, "sub-1", ("work", "once"), 3),
             SubworkerProcess(self, "sub-2", ("rare",), 1),
         ]
         self.clients = [
@@ -151,11 +156,13 @@ class World(Faults):
         await asyncio.sleep(0.2)
         for _ in range(STEPS):
             self.step()
-            await asyncio.sleep(self.chance.expovariate(1 / _STEP_S))
+            await asyncio.sleep(self.chance.expovariate(1 / self.step_s))
             self._look()
         await self._settle()
         await self._lose_one_connection_each()
-        self._check_agreement()
+        await self._lose_a_subworker()
+        await self._rest()
+        check_agreement(self)
         self.ledger.check_end()
         await self._end()
 
@@ -216,6 +223,7 @@ class World(Faults):
 
     async def _lose_one_connection_each(self) -> None:
         self.note("each client loses a connection in each kind of call")
+        self.ledger.last_risky_key = self.keys
         for member in self.clients:
             assert member.process is not None
             self.loop.spawn(member.process, self.guard(Calls(self, member).calm))
@@ -227,22 +235,31 @@ class World(Faults):
         await asyncio.sleep(1.5)
         await self._until_quiet()
 
-    def _check_agreement(self) -> None:
-        """Assert that the control plane and its subworkers believe the same of each other."""
-        engine = self.control_plane.engine
-        assert engine is not None
-        workers = {worker.worker_id: worker for worker in engine.core.state.workers}
-        for member in self.subworkers:
-            assert member.subworker is not None
-            runtime, worker = member.subworker._runtime, workers.get(member.name)
-            assert runtime is not None
-            claim = self.ledger.claim
-            claim(worker is not None and worker.session, f"{member.name} isn't connected")
-            if worker is not None:
-                capacity = runtime._prefetch.capacity
-                claim(worker.capacity == capacity, f"{member.name} holds {capacity}")
-            claim(not runtime._unacknowledged, f"{member.name} waits for acknowledgements")
-            claim(runtime._quiet.is_set(), f"{member.name} doesn't know that it is idle")
+    async def _lose_a_subworker(self) -> None:
+        """Kill a subworker: what it runs must begin elsewhere within the time that is promised."""
+        for client in self.clients:
+            assert client.process is not None
+            self.cut_no_more(client.process)
+        member = self.clients[0]  # the one that has retries
+        assert member.process is not None
+        self.loop.spawn(member.process, self.guard(Calls(self, member).long))
+        key = self.ledger.last_risky_key = self.keys + 1
+        deadline = self.loop.time() + _RUNS_ELSEWHERE_S
+        while not self.ledger.runs[key] and self.loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        [runner] = [s for s in self.subworkers if s.running]
+        runner.kill()
+        self.boot_later(runner)
+        await asyncio.sleep(_RUNS_ELSEWHERE_S)
+        self.ledger.claim(len(self.ledger.runs[key]) == 2, f"{key} doesn't run elsewhere")
+        await self._until_quiet()
+
+    async def _rest(self) -> None:
+        """Let nothing happen for so long that whoever takes silence for an end shows it."""
+        await asyncio.sleep(1.0)
+        before = sessions_of(self)
+        await asyncio.sleep(_REST_S)
+        self.ledger.claim(sessions_of(self) == before, "a session ended, and nothing had happened")
 
     async def _end(self) -> None:
         """Stop all in order: nothing may be left behind."""
