@@ -1,8 +1,7 @@
 """Own the connections of clients and subworkers: hello, decoding, holding back, sending.
 
-Each connection that said a proper hello is a session. What a session sends becomes commands in the
-engine's inbox; what the engine releases is sent from here. Whoever sends anything else is dropped
-with one log line, and nobody else notices.
+What a session sends goes as commands into the engine's inbox; what the engine releases is sent from
+here. Whoever sends anything else is dropped with one log line, and nobody else notices.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fastqueue.control_plane.admission import Admission, Admitted
 from fastqueue.control_plane.drop_log import DropLog
 from fastqueue.control_plane.large_frames import LargeFrames
 from fastqueue.control_plane.listener import Listener
 from fastqueue.control_plane.open_files import SESSIONS_MAX
+from fastqueue.control_plane.session import Session
 from fastqueue.core import commands as cmd
-from fastqueue.core.records import Refused
-from fastqueue.errors import ConfigurationError, ProtocolError
+from fastqueue.errors import ProtocolError
 from fastqueue.link.connection import Connection
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame_bytes_max
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fastqueue.config import Address
+    from fastqueue.control_plane.admission import Admitted
     from fastqueue.control_plane.engine import Engine
 
 __all__ = ["Server"]
@@ -45,47 +44,6 @@ _MAY_NOT_INSPECT = (
     "the token you have is this control plane's token_submit, which is not for inspecting it: that "
     "needs token or token_admin"
 )
-
-
-class _Session:
-    """Hold one peer's connection; it has a number once it is admitted."""
-
-    __slots__ = (
-        "admission",
-        "connection",
-        "hello_timer",
-        "is_behind",
-        "is_over",
-        "is_ready",
-        "may_inspect",
-        "number",
-    )
-
-    def __init__(self, connection: Connection, tokens: Mapping[str, str]) -> None:
-        self.connection = connection
-        self.admission = Admission(tokens)
-        self.hello_timer: asyncio.TimerHandle | None = None
-        self.number = 0
-        # Nothing more is taken from it.
-        self.is_over = False
-        # A subworker's session is known to the core only once it said what it holds.
-        self.is_ready = False
-        # It is owed so much that it isn't read from.
-        self.is_behind = False
-        self.may_inspect = False
-
-    @property
-    def hello(self) -> msg.Hello | None:
-        return self.admission.hello
-
-    @property
-    def who(self) -> str:
-        hello = self.hello
-        return (
-            f"{hello.role} {hello.name} at {self.connection.peer}"
-            if hello
-            else self.connection.peer
-        )
 
 
 class Server:
@@ -112,8 +70,8 @@ class Server:
         self._control_plane_id = control_plane_id
         self._check_callback = check_callback
         self._listeners: list[Listener] = []
-        self._by_connection: dict[Connection, _Session] = {}
-        self._by_number: dict[int, _Session] = {}
+        self._by_connection: dict[Connection, Session] = {}
+        self._by_number: dict[int, Session] = {}
         # In the order in which they came to be held back.
         self._held_back: dict[Connection, None] = {}
         # Those that aren't admitted yet, the oldest first.
@@ -220,7 +178,9 @@ class Server:
     # -- what connections call
 
     def _on_opened(self, connection: Connection) -> None:
-        session = self._by_connection[connection] = _Session(connection, self._tokens)
+        session = self._by_connection[connection] = Session(
+            connection, self._tokens, self._engine.wall, self._check_callback
+        )
         if len(self._by_connection) > self._sessions_max and not self._make_way():
             message = f"{self._sessions_max:,} connections are open already"
             self._refuse(session, _refusal("too_many", message))
@@ -238,7 +198,7 @@ class Server:
             return True
         return False
 
-    def _on_hello_timeout(self, session: _Session) -> None:
+    def _on_hello_timeout(self, session: Session) -> None:
         what = "hello" if session.hello is None else "proof of a token"
         session.connection.abort(ProtocolError(f"no {what} within {_HELLO_TIMEOUT_S:g} s"))
 
@@ -278,7 +238,7 @@ class Server:
 
     # -- hello
 
-    def _greet(self, session: _Session, body: bytes) -> None:
+    def _greet(self, session: Session, body: bytes) -> None:
         answer = session.admission.take(body)
         if isinstance(answer, msg.Challenge):
             session.connection.send(msg.encode(answer))
@@ -293,12 +253,12 @@ class Server:
         else:
             self._accept(session, answer)
 
-    def _refuse(self, session: _Session, refusal: msg.Refusal) -> None:
+    def _refuse(self, session: Session, refusal: msg.Refusal) -> None:
         session.is_over = True
         session.connection.send(msg.encode(refusal))
         session.connection.close(ProtocolError(f"refused: {refusal.message}"))
 
-    def _accept(self, session: _Session, admitted: Admitted) -> None:
+    def _accept(self, session: Session, admitted: Admitted) -> None:
         hello = session.hello
         assert hello is not None
         session.may_inspect = admitted.may_inspect
@@ -324,100 +284,13 @@ class Server:
 
     # -- everything else
 
-    def _receive(self, session: _Session, body: bytes) -> None:
+    def _receive(self, session: Session, body: bytes) -> None:
         message = msg.decode_to_control_plane(body)
-        hello = session.hello
         if isinstance(message, msg.Inspect) and not session.may_inspect:
             failed = msg.Failed(message.request, "role", _MAY_NOT_INSPECT)
             session.connection.send(msg.encode(failed))
             return
-        is_client = hello is not None and hello.role == msg.ROLE_CLIENT
-        command = (
-            self._client_command(session, message)
-            if is_client
-            else self._worker_command(session, message)
-        )
-        if command is None:
-            kind = type(message).__name__
-            raise ProtocolError(f"a {hello.role if hello else 'peer'} may not send {kind} now")
-        self._engine.put(command, len(body))
-
-    def _client_command(self, session: _Session, message: msg.ToControlPlane) -> cmd.Command | None:
-        number = session.number
-        match message:
-            case msg.Submit():
-                return self._submit(session, message)
-            case msg.Query():
-                return cmd.Query(number, message.request, message.task_ids)
-            case msg.Cancel():
-                at = self._engine.wall()
-                return cmd.Cancel(number, message.request, message.task_ids, at)
-            case msg.Watch():
-                return cmd.Watch(number, message.request, message.task_ids)
-            case msg.Inspect():
-                return cmd.Inspect(number, message.request, message.topic, message.task_ids)
-            case _:
-                return None
-
-    def _submit(self, session: _Session, message: msg.Submit) -> cmd.Submit:
-        tasks, refused = message.tasks, []
-        if any(new.callback is not None for new in tasks):
-            accepted = []
-            for new in tasks:
-                try:
-                    if new.callback is not None:
-                        self._check_callback(new.callback.address)
-                    accepted.append(new)
-                except ConfigurationError as error:
-                    refused.append(Refused(new.task_id, "callback_address", str(error)))
-            tasks = accepted
-        hello = session.hello
-        client = hello.instance if hello is not None else ""
-        at = self._engine.wall()
-        return cmd.Submit(session.number, message.request, client, at, tasks, refused=refused)
-
-    def _worker_command(self, session: _Session, message: msg.ToControlPlane) -> cmd.Command | None:
-        number, hello = session.number, session.hello
-        if hello is not None and hello.role == msg.ROLE_HEARTBEAT:
-            if not isinstance(message, msg.Heartbeat):
-                return None
-            return cmd.Heartbeat(
-                number,
-                hello.instance,
-                message.blocked_s,
-                message.task_name,
-                message.task_id,
-                message.stack,
-            )
-        if hello is not None and hello.role == msg.ROLE_SUPERVISOR:
-            if not isinstance(message, msg.Died):
-                return None
-            running = None if message.running is None else frozenset(message.running)
-            return cmd.WorkerDied(message.instance, message.cause, running)
-        if isinstance(message, msg.Ready) and hello is not None and not session.is_ready:
-            session.is_ready = True
-            names = frozenset(message.names)
-            return cmd.WorkerReady(
-                number,
-                hello.instance,
-                hello.name,
-                names,
-                message.capacity,
-                message.held,
-                at_most_once=frozenset(message.at_most_once),
-            )
-        if not session.is_ready:
-            return None
-        match message:
-            case msg.Report():
-                at = self._engine.wall()
-                return cmd.Report(number, message.sequence, message.outcomes, at)
-            case msg.GiveBack():
-                return cmd.GiveBack(number, message.leases)
-            case msg.Capacity():
-                return cmd.SetCapacity(number, message.capacity)
-            case _:
-                return None
+        self._engine.put(session.command(message), len(body))
 
 
 def _refusal(code: str, message: str) -> msg.Refusal:

@@ -1,0 +1,184 @@
+"""Own a session: one peer's connection, who that is, and which command each message becomes.
+
+Made by the server for every connection; it has a number once the peer is admitted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastqueue.control_plane.admission import Admission
+from fastqueue.core import commands as cmd
+from fastqueue.core.records import Refused
+from fastqueue.errors import ConfigurationError, ProtocolError
+from fastqueue.protocol import messages as msg
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from fastqueue.link.connection import Connection
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Hold what is known of one peer, and understand what it says.
+
+    Args:
+        connection: the peer's.
+        tokens: what it must prove to have one of, by the name of the setting.
+        wall: the time by which clients know when something happened.
+        check_callback: raises ConfigurationError for a callback address that may not be dialled.
+
+    Attributes:
+        number: what the engine knows it by; 0 if it isn't admitted, or no longer.
+        is_over: nothing more is taken from it.
+        is_ready: the core knows it; a subworker's only once it said what it holds.
+        is_behind: it is owed so much that it isn't read from.
+        may_inspect: its token is one for inspecting.
+    """
+
+    __slots__ = (
+        "_check_callback",
+        "_wall",
+        "admission",
+        "connection",
+        "hello_timer",
+        "is_behind",
+        "is_over",
+        "is_ready",
+        "may_inspect",
+        "number",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        tokens: Mapping[str, str],
+        wall: Callable[[], float],
+        check_callback: Callable[[str], None],
+    ) -> None:
+        self.connection = connection
+        self.admission = Admission(tokens)
+        self.hello_timer: asyncio.TimerHandle | None = None
+        self.number = 0
+        self.is_over = False
+        self.is_ready = False
+        self.is_behind = False
+        self.may_inspect = False
+        self._wall = wall
+        self._check_callback = check_callback
+
+    @property
+    def hello(self) -> msg.Hello | None:
+        """Return how it introduced itself, if it has."""
+        return self.admission.hello
+
+    @property
+    def who(self) -> str:
+        """Return its name for people."""
+        hello = self.hello
+        return (
+            f"{hello.role} {hello.name} at {self.connection.peer}"
+            if hello
+            else self.connection.peer
+        )
+
+    def command(self, message: msg.ToControlPlane) -> cmd.Command:
+        """Return what a message of it means, once it is admitted.
+
+        Raises:
+            ProtocolError: its role may not send that, or not now.
+        """
+        hello = self.hello
+        assert hello is not None
+        match hello.role:
+            case msg.ROLE_CLIENT:
+                command = self._client_command(hello, message)
+            case msg.ROLE_HEARTBEAT:
+                command = self._heartbeat_command(hello, message)
+            case msg.ROLE_SUPERVISOR:
+                command = _supervisor_command(message)
+            case _:
+                command = self._worker_command(hello, message)
+        if command is None:
+            raise ProtocolError(f"a {hello.role} may not send {type(message).__name__} now")
+        return command
+
+    def _client_command(self, hello: msg.Hello, message: msg.ToControlPlane) -> cmd.Command | None:
+        number = self.number
+        match message:
+            case msg.Submit():
+                return self._submit(hello, message)
+            case msg.Query():
+                return cmd.Query(number, message.request, message.task_ids)
+            case msg.Cancel():
+                return cmd.Cancel(number, message.request, message.task_ids, self._wall())
+            case msg.Watch():
+                return cmd.Watch(number, message.request, message.task_ids)
+            case msg.Inspect():
+                return cmd.Inspect(number, message.request, message.topic, message.task_ids)
+            case _:
+                return None
+
+    def _submit(self, hello: msg.Hello, message: msg.Submit) -> cmd.Submit:
+        tasks, refused = message.tasks, []
+        if any(new.callback is not None for new in tasks):
+            accepted = []
+            for new in tasks:
+                try:
+                    if new.callback is not None:
+                        self._check_callback(new.callback.address)
+                    accepted.append(new)
+                except ConfigurationError as error:
+                    refused.append(Refused(new.task_id, "callback_address", str(error)))
+            tasks = accepted
+        at = self._wall()
+        return cmd.Submit(self.number, message.request, hello.instance, at, tasks, refused=refused)
+
+    def _heartbeat_command(
+        self, hello: msg.Hello, message: msg.ToControlPlane
+    ) -> cmd.Command | None:
+        if not isinstance(message, msg.Heartbeat):
+            return None
+        return cmd.Heartbeat(
+            self.number,
+            hello.instance,
+            message.blocked_s,
+            message.task_name,
+            message.task_id,
+            message.stack,
+        )
+
+    def _worker_command(self, hello: msg.Hello, message: msg.ToControlPlane) -> cmd.Command | None:
+        number = self.number
+        if isinstance(message, msg.Ready) and not self.is_ready:
+            self.is_ready = True
+            return cmd.WorkerReady(
+                number,
+                hello.instance,
+                hello.name,
+                frozenset(message.names),
+                message.capacity,
+                message.held,
+                at_most_once=frozenset(message.at_most_once),
+            )
+        if not self.is_ready:
+            return None
+        match message:
+            case msg.Report():
+                return cmd.Report(number, message.sequence, message.outcomes, self._wall())
+            case msg.GiveBack():
+                return cmd.GiveBack(number, message.leases)
+            case msg.Capacity():
+                return cmd.SetCapacity(number, message.capacity)
+            case _:
+                return None
+
+
+def _supervisor_command(message: msg.ToControlPlane) -> cmd.Command | None:
+    if not isinstance(message, msg.Died):
+        return None
+    running = None if message.running is None else frozenset(message.running)
+    return cmd.WorkerDied(message.instance, message.cause, running)
