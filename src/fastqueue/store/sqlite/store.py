@@ -1,4 +1,4 @@
-"""Own the SQLite store: changes become statements, reads become records.
+"""Own the SQLite store: its transactions, its start, and its reads, which become records.
 
 Statements run on the caller's thread, the event loop's; only COMMIT runs in a thread of its own,
 because it alone waits for the disk. (The other way round, every row would fight for the
@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import uuid
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
@@ -25,12 +23,14 @@ from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
 from fastqueue.store.sqlite.files import DirectoryLock, is_full, no_room, open_database
 from fastqueue.store.sqlite.rows import reads, store_error, stored_task
+from fastqueue.store.sqlite.writer import Writer
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from fastqueue.core import changes as ch
     from fastqueue.core.commands import StoredTask
 
 __all__ = ["SqliteStore"]
@@ -64,35 +64,15 @@ class SqliteStore:
             self._lock.release()
             raise
         self._execute = self._connection.execute
-        self._executemany = self._connection.executemany
         self._page_bytes: int = self._connection.pragma("page_size")
         self._committer = Committer() if durability != "memory" else None
-        # Keys with a row in `leases`, so that a finish without one costs no statement.
-        self._leased: set[int] = set()
-        self._live_by_lane: Counter[int] = Counter()
+        self._writer = Writer(self._connection)
         self._in_transaction = False
         try:
             self.control_plane_id = self._get_or_make_id()
         except StoreError:
             self.close()
             raise
-        self._generation = 0
-        self._writers: dict[type, Callable[[Any], None]] = {
-            ch.LaneAdded: self._add_lane,
-            ch.LanesRemoved: self._remove_lanes,
-            ch.TasksAdded: self._add_tasks,
-            ch.TasksFinished: self._finish_tasks,
-            ch.LeasesAdded: self._add_leases,
-            ch.LeasesEnded: self._end_leases,
-            ch.LeasesLost: self._lose_leases,
-            ch.ResultsAccessed: self._access_results,
-            ch.ResultsEvicted: self._evict_results,
-            ch.TombstonesRotated: self._rotate_tombstones,
-            ch.CallbacksAdded: self._add_callbacks,
-            ch.CallbacksRemoved: self._remove_callbacks,
-            ch.NamesOffered: self._add_names,
-            ch.Stopped: self._note_stopped,
-        }
 
     # -- transactions
 
@@ -112,7 +92,7 @@ class SqliteStore:
                 if not self._in_transaction:
                     self._execute("BEGIN IMMEDIATE")
                     self._in_transaction = True
-                self._writers[type(change)](change)
+                self._writer.write(change)
         except apsw.Error as error:
             raise store_error("written", error, self._connection) from error
 
@@ -126,10 +106,7 @@ class SqliteStore:
         if not self._in_transaction:
             return
         try:
-            if self._live_by_lane:
-                counts = ((count, lane) for lane, count in self._live_by_lane.items() if count)
-                self._executemany(sql.COUNT_LANE, counts)
-                self._live_by_lane.clear()
+            self._writer.count_lanes()
             if self._committer is None:
                 self._execute("COMMIT")
             else:
@@ -144,7 +121,7 @@ class SqliteStore:
     def rollback(self) -> None:
         """Drop the open transaction, if there is one; `load` is to follow."""
         self._in_transaction = False
-        self._live_by_lane.clear()
+        self._writer.forget()
         # SQLite may have rolled back by itself.
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
@@ -190,8 +167,7 @@ class SqliteStore:
         self._execute(sql.SET_META, ("stopped", 0))
         self._execute(sql.REMOVE_IDLE_LANES)
         self._execute(sql.REMOVE_ORPHANED_LEASES)
-        self._generation = self._scalar(sql.GET_META, ("tombstone_generation",)) or 0
-        young, old = self._generation, 1 - self._generation
+        young = self._scalar(sql.GET_META, ("tombstone_generation",)) or 0
         lanes = list(self._execute(sql.LANES))
         last_sequence = 0
         for lane_id, *_ in lanes:
@@ -204,7 +180,7 @@ class SqliteStore:
         ]
         if strays := {row.lane_id for row in leased} - {lane_id for lane_id, *_ in lanes}:
             raise LookupError(f"there is no lane {min(strays)}, but a task in it")
-        self._leased = {row.task.key for row in leased}
+        self._writer.go_on_from({row.task.key for row in leased}, young)
         results = []
         accesses = 0
         for task_id, size, recorded_at, accessed in self._execute(sql.RESULT_INDEX):
@@ -218,7 +194,7 @@ class SqliteStore:
             accesses=accesses,
             tombstones=(
                 self._scalar(sql.COUNT_TOMBSTONES[young]),
-                self._scalar(sql.COUNT_TOMBSTONES[old]),
+                self._scalar(sql.COUNT_TOMBSTONES[1 - young]),
             ),
             owed=list(self._execute(sql.CALLBACKS_OWED)),
             next_callback=1 + self._scalar(sql.LAST_CALLBACK),
@@ -329,110 +305,3 @@ class SqliteStore:
             if bytes_goal <= 0:
                 break
         return found
-
-    # -- writing, a method a change
-
-    def _add_lane(self, change: ch.LaneAdded) -> None:
-        row = (change.lane_id, change.queue, change.rank, change.name)
-        self._execute(sql.ADD_LANE, row)
-
-    def _remove_lanes(self, change: ch.LanesRemoved) -> None:
-        self._executemany(sql.REMOVE_LANE, ((lane_id,) for lane_id in change.lane_ids))
-
-    def _add_tasks(self, change: ch.TasksAdded) -> None:
-        client, at = change.client, change.submitted_at
-        rows = []
-        count = self._live_by_lane
-        for key, new in zip(change.keys, change.tasks, strict=True):
-            callback = new.callback
-            address, data = (callback.address, callback.data) if callback else (None, None)
-            rows.append((key, new.task_id, client, at, new.format, address, data, new.payload))
-            count[key >> SEQUENCE_BITS] += 1
-        self._executemany(sql.ADD_TASK, rows)
-
-    def _finish_tasks(self, change: ch.TasksFinished) -> None:
-        keys, count = change.keys, self._live_by_lane
-        self._executemany(sql.REMOVE_TASK, ((key,) for key in keys))
-        for key in keys:
-            count[key >> SEQUENCE_BITS] -= 1
-        self._drop_leases(keys)
-        rows = []
-        for place, r in enumerate(change.results, start=change.accessed):
-            rows.append(
-                (
-                    r.task_id,
-                    place,
-                    change.recorded_at,
-                    r.size_bytes,
-                    r.status.value,
-                    r.name,
-                    r.attempt,
-                    r.format,
-                    r.started_at,
-                    r.completed_at,
-                    r.worker_id,
-                    r.error,
-                    r.traceback,
-                    r.result,
-                )
-            )
-        self._executemany(sql.ADD_RESULT, rows)
-
-    def _drop_leases(self, keys: Iterable[int]) -> None:
-        if self._leased:
-            stored = self._leased.intersection(keys)
-            self._executemany(sql.REMOVE_LEASE, ((key,) for key in stored))
-            self._leased -= stored
-
-    def _add_leases(self, change: ch.LeasesAdded) -> None:
-        self._executemany(sql.ADD_LEASE, change.rows)
-        self._leased.update(row[0] for row in change.rows)
-
-    def _end_leases(self, change: ch.LeasesEnded) -> None:
-        self._drop_leases(change.keys)
-
-    def _lose_leases(self, change: ch.LeasesLost) -> None:
-        self._executemany(sql.SPEND_ATTEMPT, change.rows)
-        self._drop_leases(key for _, _, key in change.rows)
-
-    def _access_results(self, change: ch.ResultsAccessed) -> None:
-        self._executemany(sql.ACCESS_RESULT, change.rows)
-
-    def _evict_results(self, change: ch.ResultsEvicted) -> None:
-        rows = [(task_id,) for task_id in change.task_ids]
-        self._executemany(sql.REMOVE_RESULT, rows)
-        self._executemany(sql.ADD_TOMBSTONE[self._generation], rows)
-
-    def _rotate_tombstones(self, _: ch.TombstonesRotated) -> None:
-        self._generation = 1 - self._generation
-        self._execute(sql.DROP_TOMBSTONES[self._generation])
-        self._execute(sql.SET_META, ("tombstone_generation", self._generation))
-
-    def _add_callbacks(self, change: ch.CallbacksAdded) -> None:
-        self._executemany(
-            sql.ADD_CALLBACK,
-            (
-                (
-                    number,
-                    c.address,
-                    change.owed_at,
-                    c.task_id,
-                    c.status.value,
-                    c.started_at,
-                    c.completed_at,
-                    c.error,
-                    c.data,
-                    c.result,
-                )
-                for number, c in enumerate(change.callbacks, start=change.first)
-            ),
-        )
-
-    def _remove_callbacks(self, change: ch.CallbacksRemoved) -> None:
-        self._executemany(sql.REMOVE_CALLBACK, ((number,) for number in change.numbers))
-
-    def _note_stopped(self, _: ch.Stopped) -> None:
-        self._execute(sql.SET_META, ("stopped", 1))
-
-    def _add_names(self, change: ch.NamesOffered) -> None:
-        self._executemany(sql.ADD_NAME, ((name,) for name in change.names))

@@ -1,0 +1,189 @@
+"""Own the writing: how each change of the core becomes statements.
+
+Used by the SQLite store alone, in the transaction that it has open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from fastqueue.core import changes as ch
+from fastqueue.core.lanes import SEQUENCE_BITS
+from fastqueue.store.sqlite import statements as sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import apsw
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """Write changes through a connection.
+
+    Args:
+        connection: where to.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._execute = connection.execute
+        self._executemany = connection.executemany
+        # Keys with a row in `leases`, so that a finish without one costs no statement.
+        self._leased: set[int] = set()
+        # By how much the open transaction changes the number of each lane's tasks.
+        self._live_by_lane: Counter[int] = Counter()
+        # The tombstones that are added to; the others are the next to be dropped.
+        self._generation = 0
+        self._writers: dict[type, Callable[[Any], None]] = {
+            ch.LaneAdded: self._add_lane,
+            ch.LanesRemoved: self._remove_lanes,
+            ch.TasksAdded: self._add_tasks,
+            ch.TasksFinished: self._finish_tasks,
+            ch.LeasesAdded: self._add_leases,
+            ch.LeasesEnded: self._end_leases,
+            ch.LeasesLost: self._lose_leases,
+            ch.ResultsAccessed: self._access_results,
+            ch.ResultsEvicted: self._evict_results,
+            ch.TombstonesRotated: self._rotate_tombstones,
+            ch.CallbacksAdded: self._add_callbacks,
+            ch.CallbacksRemoved: self._remove_callbacks,
+            ch.NamesOffered: self._add_names,
+            ch.Stopped: self._note_stopped,
+        }
+
+    def go_on_from(self, leased: set[int], generation: int) -> None:
+        """Take over what was found at a start: the keys that are leased, the young tombstones."""
+        self._leased = leased
+        self._generation = generation
+
+    def write(self, change: ch.Change) -> None:
+        """Write one change.
+
+        Raises:
+            apsw.Error: it can't be written.
+        """
+        self._writers[type(change)](change)
+
+    def count_lanes(self) -> None:
+        """Write what the changes since the last call did to the lanes' counts.
+
+        Raises:
+            apsw.Error: it can't be written.
+        """
+        if self._live_by_lane:
+            counts = ((count, lane) for lane, count in self._live_by_lane.items() if count)
+            self._executemany(sql.COUNT_LANE, counts)
+            self._live_by_lane.clear()
+
+    def forget(self) -> None:
+        """Forget the changes since the last count; `go_on_from` is to follow."""
+        self._live_by_lane.clear()
+
+    # -- a method a change
+
+    def _add_lane(self, change: ch.LaneAdded) -> None:
+        row = (change.lane_id, change.queue, change.rank, change.name)
+        self._execute(sql.ADD_LANE, row)
+
+    def _remove_lanes(self, change: ch.LanesRemoved) -> None:
+        self._executemany(sql.REMOVE_LANE, ((lane_id,) for lane_id in change.lane_ids))
+
+    def _add_tasks(self, change: ch.TasksAdded) -> None:
+        client, at = change.client, change.submitted_at
+        rows = []
+        count = self._live_by_lane
+        for key, new in zip(change.keys, change.tasks, strict=True):
+            callback = new.callback
+            address, data = (callback.address, callback.data) if callback else (None, None)
+            rows.append((key, new.task_id, client, at, new.format, address, data, new.payload))
+            count[key >> SEQUENCE_BITS] += 1
+        self._executemany(sql.ADD_TASK, rows)
+
+    def _finish_tasks(self, change: ch.TasksFinished) -> None:
+        keys, count = change.keys, self._live_by_lane
+        self._executemany(sql.REMOVE_TASK, ((key,) for key in keys))
+        for key in keys:
+            count[key >> SEQUENCE_BITS] -= 1
+        self._drop_leases(keys)
+        rows = []
+        for place, r in enumerate(change.results, start=change.accessed):
+            rows.append(
+                (
+                    r.task_id,
+                    place,
+                    change.recorded_at,
+                    r.size_bytes,
+                    r.status.value,
+                    r.name,
+                    r.attempt,
+                    r.format,
+                    r.started_at,
+                    r.completed_at,
+                    r.worker_id,
+                    r.error,
+                    r.traceback,
+                    r.result,
+                )
+            )
+        self._executemany(sql.ADD_RESULT, rows)
+
+    def _drop_leases(self, keys: Iterable[int]) -> None:
+        if self._leased:
+            stored = self._leased.intersection(keys)
+            self._executemany(sql.REMOVE_LEASE, ((key,) for key in stored))
+            self._leased -= stored
+
+    def _add_leases(self, change: ch.LeasesAdded) -> None:
+        self._executemany(sql.ADD_LEASE, change.rows)
+        self._leased.update(row[0] for row in change.rows)
+
+    def _end_leases(self, change: ch.LeasesEnded) -> None:
+        self._drop_leases(change.keys)
+
+    def _lose_leases(self, change: ch.LeasesLost) -> None:
+        self._executemany(sql.SPEND_ATTEMPT, change.rows)
+        self._drop_leases(key for _, _, key in change.rows)
+
+    def _access_results(self, change: ch.ResultsAccessed) -> None:
+        self._executemany(sql.ACCESS_RESULT, change.rows)
+
+    def _evict_results(self, change: ch.ResultsEvicted) -> None:
+        rows = [(task_id,) for task_id in change.task_ids]
+        self._executemany(sql.REMOVE_RESULT, rows)
+        self._executemany(sql.ADD_TOMBSTONE[self._generation], rows)
+
+    def _rotate_tombstones(self, _: ch.TombstonesRotated) -> None:
+        self._generation = 1 - self._generation
+        self._execute(sql.DROP_TOMBSTONES[self._generation])
+        self._execute(sql.SET_META, ("tombstone_generation", self._generation))
+
+    def _add_callbacks(self, change: ch.CallbacksAdded) -> None:
+        self._executemany(
+            sql.ADD_CALLBACK,
+            (
+                (
+                    number,
+                    c.address,
+                    change.owed_at,
+                    c.task_id,
+                    c.status.value,
+                    c.started_at,
+                    c.completed_at,
+                    c.error,
+                    c.data,
+                    c.result,
+                )
+                for number, c in enumerate(change.callbacks, start=change.first)
+            ),
+        )
+
+    def _remove_callbacks(self, change: ch.CallbacksRemoved) -> None:
+        self._executemany(sql.REMOVE_CALLBACK, ((number,) for number in change.numbers))
+
+    def _note_stopped(self, _: ch.Stopped) -> None:
+        self._execute(sql.SET_META, ("stopped", 1))
+
+    def _add_names(self, change: ch.NamesOffered) -> None:
+        self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
