@@ -129,24 +129,17 @@ def _in_file(file: FileSettings) -> _Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSettings(_Settings):
-    """Hold the settings of one client.
+class _PeerSettings(_Settings):
+    """Hold the settings of all that connect to a control plane.
 
     Attributes:
         discovery_address: where control planes announce themselves.
         control_plane_address: the control plane, if it needn't be discovered.
-        serialization_format: how arguments are encoded.
-        timeout_s: how long one call waits, in seconds.
-        retries: how often what wasn't acknowledged is sent again; 0 is never.
-        result_cache_size: how many results the client keeps.
-        log_level: the least severe log lines that a command shows; a `Client` shows none itself.
         token: what it proves to the control plane, and the control plane to it.
         tls_ca: the file of the certificates that are trusted; None is those of the system.
         tls_cert: the file of its own certificate, if the control plane asks for one.
         tls_key: the file of that certificate's key.
     """
-
-    process: ClassVar[str] = "client"
 
     discovery_address: str = field(
         default=DISCOVERY_ADDRESS, metadata=_checked_by(values.address())
@@ -154,13 +147,6 @@ class ClientSettings(_Settings):
     control_plane_address: str | None = field(
         default=None, metadata=_checked_by(values.address(allow_tls=True))
     )
-    serialization_format: SerializationFormat = field(
-        default=SerializationFormat.JSON, metadata=_checked_by(values.serialization_format)
-    )
-    timeout_s: float = field(default=30.0, metadata=_checked_by(values.seconds(zero_allowed=False)))
-    retries: int = field(default=3, metadata=_checked_by(values.integer(0)))
-    result_cache_size: int = field(default=100_000, metadata=_checked_by(values.integer(1)))
-    log_level: str = field(default="warning", metadata=_checked_by(_LOG_LEVEL))
     token: str | None = _token()
     tls_ca: str | None = _path()
     tls_cert: str | None = _path()
@@ -182,6 +168,29 @@ class ClientSettings(_Settings):
         return PeerSecurity(
             token=self.token, tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings(_PeerSettings):
+    """Hold the settings of one client, besides those of any peer.
+
+    Attributes:
+        serialization_format: how arguments are encoded.
+        timeout_s: how long one call waits, in seconds.
+        retries: how often what wasn't acknowledged is sent again; 0 is never.
+        result_cache_size: how many results the client keeps.
+        log_level: the least severe log lines that a command shows; a `Client` shows none itself.
+    """
+
+    process: ClassVar[str] = "client"
+
+    serialization_format: SerializationFormat = field(
+        default=SerializationFormat.JSON, metadata=_checked_by(values.serialization_format)
+    )
+    timeout_s: float = field(default=30.0, metadata=_checked_by(values.seconds(zero_allowed=False)))
+    retries: int = field(default=3, metadata=_checked_by(values.integer(0)))
+    result_cache_size: int = field(default=100_000, metadata=_checked_by(values.integer(1)))
+    log_level: str = field(default="warning", metadata=_checked_by(_LOG_LEVEL))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,23 +346,17 @@ def _default_worker_id() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubworkerSettings(_Settings):
-    """Hold the settings of one subworker.
+class SubworkerSettings(_PeerSettings):
+    """Hold the settings of one subworker, besides those of any peer.
 
     Attributes:
         worker_id: its name in results and logs; by default the host's name and the process id.
-        control_plane_address: the control plane, if it needn't be discovered.
-        discovery_address: where control planes announce themselves.
         concurrency: how many slots it has: tasks it runs at one time.
         grace_s: how long running tasks may go on after it was told to stop, in seconds.
         allow_pickle: whether it may unpickle, which runs any code a sender chose.
         task_modules: the modules that define its tasks.
         processes: how many subworker processes there are.
         log_level: the least severe log lines that are shown.
-        token: what it proves to the control plane, and the control plane to it.
-        tls_ca: the file of the certificates that are trusted; None is those of the system.
-        tls_cert: the file of its own certificate, if the control plane asks for one.
-        tls_key: the file of that certificate's key.
     """
 
     process: ClassVar[str] = "subworker"
@@ -361,39 +364,12 @@ class SubworkerSettings(_Settings):
     worker_id: str = field(
         default_factory=_default_worker_id, metadata=_checked_by(values.worker_id)
     )
-    control_plane_address: str | None = field(
-        default=None, metadata=_checked_by(values.address(allow_tls=True))
-    )
-    discovery_address: str = field(
-        default=DISCOVERY_ADDRESS, metadata=_checked_by(values.address())
-    )
     concurrency: int = field(default=32, metadata=_checked_by(_CONCURRENCY))
     grace_s: float = field(default=30.0, metadata=_checked_by(_GRACE))
     allow_pickle: bool = field(default=False, metadata=_checked_by(values.flag))
     task_modules: tuple[str, ...] = field(default=(), metadata=_checked_by(values.texts))
     processes: int = field(default=1, metadata=_checked_by(values.integer(1)))
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
-    token: str | None = _token()
-    tls_ca: str | None = _path()
-    tls_cert: str | None = _path()
-    tls_key: str | None = _path()
-
-    def __post_init__(self) -> None:
-        _check_pair(self.tls_cert, self.tls_key)
-        address = self.control_plane_address
-        if address is not None and self.security.wants_tls and address.startswith("tcp://"):
-            raise ConfigurationError(
-                f"control_plane_address {address!r} is not encrypted, although "
-                f"{'tls_ca' if self.tls_ca else 'tls_cert'} is set: write it like "
-                f"tls://{address.removeprefix('tcp://')}, or leave that out"
-            )
-
-    @property
-    def security(self) -> PeerSecurity:
-        """Return how it and its control plane know each other."""
-        return PeerSecurity(
-            token=self.token, tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key
-        )
 
 
 def _known_names() -> dict[str, frozenset[str]]:
