@@ -64,8 +64,8 @@ async def _torture_one(site, plan):
     lines = read_lines(site.folder, "client-*.jsonl")
     acknowledged = {line[1]: line for line in lines if line[0] == "acknowledged"}
     looks = [await _look(site, acknowledged)]
-    await site.called_back(task_id for task_id, line in acknowledged.items() if line[4])
     await site.restart_control_plane()
+    await site.called_back(task_id for task_id, line in acknowledged.items() if line[4])
     looks.append(await _look(site, acknowledged))
     return judge(site.folder, site.kills, looks, site.long_stops)
 

@@ -2,8 +2,8 @@
 
 A site is a control plane with a subworker of its own, further subworkers, clients and listeners for
 callbacks, all of them real processes. Every connection goes through a proxy, but for those of the
-control plane's own subworker and those to the listeners. One of the listeners is there only after
-all has gone wrong that will: until then, whatever is owed to it must survive.
+control plane's own subworker and those to the listeners. One of the listeners is there only when
+all tasks are done: until then, whatever is owed to it must survive.
 """
 
 from __future__ import annotations
@@ -336,10 +336,24 @@ class TortureSite:
                 process.kill()
             self._running[role].clear()
         self._proxy.heal()
-        self._start_listener(1)
         self._start_control_plane()
         for number in range(_SUBWORKERS):
             self._start_subworker(number)
+        await self._running[CONTROL_PLANE][0].says("control plane ready")
+
+    async def restart_control_plane(self):
+        """Have the control plane end by itself, and start another on its store.
+
+        Only now the last listener is there; as no task is left to be done, nothing but what the
+        store knows to be owed brings it a callback.
+        """
+        [process] = self._running[CONTROL_PLANE]
+        process.terminate()
+        code = await process.exit_code()
+        if code != 0:
+            self.troubles.append(f"the control plane ended with {code} when it was told to stop")
+        self._start_listener(1)
+        self._replace(process)
         await self._running[CONTROL_PLANE][0].says("control plane ready")
 
     async def called_back(self, task_ids):
@@ -351,16 +365,6 @@ class TortureSite:
 
         with contextlib.suppress(AssertionError):  # the verdict says which are missing
             await eventually(are_there, timeout_s=_RECOVERED_WITHIN_S)
-
-    async def restart_control_plane(self):
-        """Have the control plane end by itself, and start another on its store."""
-        [process] = self._running[CONTROL_PLANE]
-        process.terminate()
-        code = await process.exit_code()
-        if code != 0:
-            self.troubles.append(f"the control plane ended with {code} when it was told to stop")
-        self._replace(process)
-        await self._running[CONTROL_PLANE][0].says("control plane ready")
 
     async def close(self):
         """End every process of this site, also those whose parents are gone."""
