@@ -26,6 +26,15 @@ def marked(variable, value):
     return found
 
 
+def has_ended(pid):
+    """Say whether a process is gone, or dead and not yet waited for."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
 def stands_still(pid):
     """Say whether every thread of a process has stopped, or it has gone."""
     states = []

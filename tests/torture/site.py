@@ -20,7 +20,7 @@ from tests.certificates import Authority
 from tests.harness import Running, eventually, free_address
 from tests.torture.ledger import now, read_lines
 from tests.torture.plan import CLIENT, CONTROL_PLANE, LISTENER, ROLES, SUBWORKER, LongStop
-from tests.torture.processes import Stopped, marked, send, stands_still
+from tests.torture.processes import Stopped, has_ended, marked, send, stands_still
 from tests.torture.proxy import FaultyProxy
 
 from fastqueue import Client
@@ -290,7 +290,9 @@ class TortureSite:
                     continue
                 stopped = await self._silence(pid)
                 words = Counter(line[0] for line in read_lines(self.folder, f"runs-{pid}.jsonl"))
-                if under_way := words["start"] - words["end"]:
+                under_way = words["start"] - words["end"]
+                # It may have been killed just before.
+                if under_way and not has_ended(pid):
                     return stopped, under_way
                 self._silent.discard(pid)
                 stopped.go_on()
