@@ -101,6 +101,82 @@ def test_a_damaged_store_is_refused_and_left_as_it_is(tmp_path: Path, damage: st
     assert path.read_bytes() == data
 
 
+def left_by_a_crash(directory: Path, *, durability: str = "full") -> Path:
+    """Return the log of a store whose process ended without closing it, after 50 transactions."""
+    running = directory / "running"
+    store = SqliteStore(running, durability)
+    store.load(0.0)
+    store.write([ch.LaneAdded(1, "default", 2, "add")])
+    for n in range(50):
+        task = NewTask(f"id-{n:05d}", "add", 2, 0, b"x" * 200)
+        store.write([ch.TasksAdded([(1 << 44) + n], [task], "c", 1.0)])
+        asyncio.run(store.commit())
+    crashed = directory / "crashed"
+    shutil.copytree(running, crashed)
+    store.close()
+    return crashed / f"{DATABASE_NAME}-wal"
+
+
+def known(directory: Path, durability: str = "full") -> int:
+    store = SqliteStore(directory, durability)
+    try:
+        return len(store.find_known([f"id-{n:05d}" for n in range(50)]))
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("place", ["magic", "salt", "first frame", "middle"])
+def test_a_log_damaged_before_what_was_acknowledged_is_refused_and_left_as_it_is(
+    tmp_path: Path, place: str
+) -> None:
+    log = left_by_a_crash(tmp_path)
+    data = bytearray(log.read_bytes())
+    data[{"magic": 3, "salt": 17, "first frame": 100, "middle": len(data) // 2}[place]] ^= 0x40
+    log.write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match=r"damaged: \d+ transactions .* acknowledged"):
+            SqliteStore(log.parent)
+    assert log.read_bytes() == data
+
+    assert known(log.parent, "normal") < 50, "it goes on without them, being told to"
+
+
+@pytest.mark.parametrize("cut", ["at the end of a frame", "within a frame", "in the last frame"])
+def test_a_last_transaction_that_is_torn_is_dropped_without_a_word(
+    tmp_path: Path, cut: str
+) -> None:
+    log = left_by_a_crash(tmp_path)
+    data = bytearray(log.read_bytes())
+    frame = 4096 + 24
+    if cut == "at the end of a frame":
+        del data[-frame:]
+    elif cut == "within a frame":
+        del data[-100:]
+    else:
+        data[-1] ^= 1
+    log.write_bytes(data)
+    assert known(log.parent) == 49
+
+
+def test_what_an_earlier_log_left_behind_is_no_damage(tmp_path: Path) -> None:
+    running = tmp_path / "running"
+    store = SqliteStore(running)
+    store.load(0.0)
+    store.write([ch.LaneAdded(1, "default", 2, "add")])
+    for n in range(50):
+        if n == 45:
+            # The log begins anew, over the frames of the one before.
+            store._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        task = NewTask(f"id-{n:05d}", "add", 2, 0, b"x" * 200)
+        store.write([ch.TasksAdded([(1 << 44) + n], [task], "c", 1.0)])
+        asyncio.run(store.commit())
+    crashed = tmp_path / "crashed"
+    shutil.copytree(running, crashed)
+    store.close()
+    assert (crashed / f"{DATABASE_NAME}-wal").stat().st_size > 60 * 4096
+    assert known(crashed) == 50
+
+
 @pytest.mark.parametrize("loss", ["truncated", "deleted", "deleted with its log", "emptied"])
 def test_a_store_that_is_gone_is_not_begun_anew(tmp_path: Path, loss: str) -> None:
     path = filled(tmp_path)

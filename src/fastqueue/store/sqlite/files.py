@@ -22,6 +22,7 @@ from fastqueue.errors import (
     StoreLocked,
     StoreTooNew,
 )
+from fastqueue.store.sqlite.log_check import count_dropped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,7 +153,7 @@ def open_database(
         connection = apsw.Connection(str(path), _OPEN_FLAGS, vfs)
         connection.pragma("locking_mode", "exclusive")
         # Before anything is set that would change the file.
-        _check(connection, path, lock)
+        _check(connection, path, lock, durability)
         _configure(connection, path, durability)
         migrate(connection, str(path))
         if not lock.has_store:
@@ -187,7 +188,7 @@ def _configure(connection: apsw.Connection, path: Path, durability: str) -> None
         )
 
 
-def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock) -> None:
+def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock, durability: str) -> None:
     application_id = connection.pragma("application_id")
     is_new = connection.pragma("schema_version") == 0
     if is_new and lock.has_store:
@@ -198,6 +199,17 @@ def _check(connection: apsw.Connection, path: Path, lock: DirectoryLock) -> None
         answer = connection.pragma("quick_check")
         if answer != "ok":
             raise _corrupt(path, str(answer))
+    # With "normal" a power cut may leave as much, and that isn't damage.
+    log = path.with_name(f"{path.name}-wal")
+    if durability == "full" and (dropped := count_dropped(connection, log)):
+        # Closing the connection would copy the log back, without what is behind the damage.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        raise StoreCorrupt(
+            f"the store's log {str(log)!r} is damaged: {dropped:,} transactions were acknowledged "
+            "behind the damage and can't be read; it is left as it is: restore the whole directory "
+            "from a backup, or start once with --durability normal to go on without them (which "
+            "is right if it last ran so and the power was cut)"
+        )
 
 
 def is_full(error: Exception, connection: apsw.Connection | None = None) -> bool:
