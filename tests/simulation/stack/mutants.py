@@ -22,6 +22,7 @@ _OUTCOMES = "subworker/outcomes.py"
 _SUBWORKER = "subworker/app.py"
 _HEARTBEAT = "subworker/heartbeat.py"
 _SERVER = "control_plane/server.py"
+_SESSION = "control_plane/session.py"
 
 _SUBMITTING = (
     Mutant(
@@ -360,9 +361,9 @@ _SERVING = (
     ),
     Mutant(
         "a submission is put down to another client",
-        _SERVER,
-        'client = hello.instance if hello is not None else ""',
-        'client = hello.name if hello is not None else ""',
+        _SESSION,
+        "message.request, hello.instance, at",
+        "message.request, hello.name, at",
         "its results would be pushed to nobody",
     ),
 )
