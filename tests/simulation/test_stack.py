@@ -65,6 +65,11 @@ def test_the_histories_of_whole_processes_reach_what_they_are_meant_to_reach() -
         seen["boots"] += world.control_plane.boots
         seen["errors"] += sum(world.errors.values())
         seen["faults"] += sum(world.faults.values())
+        seen["called back"] += sum(ledger.called_back.values())
+        seen["once"] += sum(1 for key in ledger.once if ledger.runs.get(key))
+        seen["refused for room"] += world.refusals["disk_full"]
+        seen["with tokens"] += bool(world.tokens)
+        seen["turned away"] += world.turned_away
     wanted = {
         "recorded": 500,
         "acknowledged": 400,
@@ -76,5 +81,10 @@ def test_the_histories_of_whole_processes_reach_what_they_are_meant_to_reach() -
         "boots": 40,
         "errors": 20,
         "faults": 500,
+        "called back": 20,
+        "once": 40,
+        "refused for room": 5,
+        "with tokens": 5,
+        "turned away": 10,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen

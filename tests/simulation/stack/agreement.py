@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.simulation.stack.world import World
 
-__all__ = ["check_agreement", "sessions_of"]
+__all__ = ["check_agreement", "connections_due", "sessions_of"]
 
 
 def sessions_of(world: World) -> set[int]:
@@ -15,13 +15,17 @@ def sessions_of(world: World) -> set[int]:
     return set(world.control_plane.server._by_number)
 
 
+def connections_due(world: World) -> int:
+    """Return how many there are: a client has one, a subworker a second for its heartbeats."""
+    return len(world.clients) + 2 * len(world.subworkers)
+
+
 def check_agreement(world: World) -> None:
     """Assert that all processes of a quiet world believe the same and hold nothing that is over."""
     _check_subworkers(world)
     _check_clients(world)
     server, claim = world.control_plane.server, world.ledger.claim
-    # A client has one connection, a subworker a second one for its heartbeats.
-    count = len(world.clients) + 2 * len(world.subworkers)
+    count = connections_due(world)
     claim(len(server._by_number) == count, f"there are {len(server._by_number)} sessions")
     claim(len(server._by_connection) == count, f"there are {server._by_connection} connections")
     claim(not server._strangers, "somebody is in and counts as a stranger")

@@ -7,7 +7,10 @@ the time it was given.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
+
+from tests.simulation.stack.callbacks import FORBIDDEN, LISTENERS
 
 from fastqueue.errors import (
     ClientStateError,
@@ -56,8 +59,17 @@ class Calls:
         """Make a call that chance chooses."""
         chance = self.world.chance
         call = chance.choices(
-            (self.delay, self.submit, self.batch, self.query, self.await_others, self.cancel),
-            (6, 4, 2, 2, 2, 2),
+            (
+                self.delay,
+                self.submit,
+                self.batch,
+                self.callback,
+                self.query,
+                self.await_others,
+                self.cancel,
+                self.inspect,
+            ),
+            (6, 4, 2, 2, 2, 2, 2, 0.5),
         )[0]
         self.process.calls_under_way += 1
         try:
@@ -238,6 +250,33 @@ class Calls:
             is_so = known is not None and known.status is TaskStatus.CANCELLED
             self.world.ledger.claim(is_so, f"{task_id} is said to be cancelled: {known}")
 
+    async def callback(self) -> None:
+        name, args = self._arguments()
+        address = self.world.chance.choice((*LISTENERS, FORBIDDEN))
+        submitted = self.client.delay_with_callback(name, address, *args, callback_data=args[0])
+        result = await self._timed(submitted, is_flushed=True)
+        self.world.acknowledge(args[0], result.task_id)
+
+    async def inspect(self) -> None:
+        is_for_all = "token_submit" not in self.world.tokens
+        try:
+            await self._timed(self.client.inspect())
+        except SubmissionRefused:
+            self.world.ledger.claim(not is_for_all, f"{self.member.name} may not inspect")
+            raise
+        self.world.ledger.claim(is_for_all, f"{self.member.name} may inspect")
+
+    async def intrude(self) -> None:
+        """Submit a task as somebody who isn't let in, or doesn't believe the control plane."""
+        key = self.world.next_key(0)
+        try:
+            await self._timed(self.client.delay("work", key, "ok", 0.0))
+        except ControlPlaneUnavailable as error:
+            self.world.note(f"{self.member.name} was told: {error}")
+            self.world.turned_away += 1
+        else:
+            self.world.ledger.claim(False, f"{self.member.name} has submitted a task")
+
     # -- when all faults have ended but one
 
     async def long(self) -> None:
@@ -273,8 +312,20 @@ class Calls:
             result = await submitted
             world.acknowledge(args[0], result.task_id)
             self._check(result, result.task_id)
-        for task_id in world.ids[-1:]:
-            world.cut_soon(self.process)
-            await self._timed(client.get_task_result(task_id))
-            world.cut_soon(self.process)
-            await self._timed(client.cancel(task_id))
+        else:
+            await self._lose_an_acknowledgement()
+        some = world.ids[-3:]
+        world.cut_soon(self.process, bytes_max=600, hears=True)
+        await asyncio.gather(*(self._timed(client.get_task_result(i)) for i in some))
+        world.cut_no_more(self.process)
+        world.cut_soon(self.process)
+        await self._timed(client.cancel(some[-1]))
+
+    async def _lose_an_acknowledgement(self) -> None:
+        """Lose it where nothing may be sent again: the caller is told that it may be stored."""
+        name, args = self._arguments(calm=True)
+        self.world.cut_soon(self.process, bytes_max=4, hears=True)
+        with contextlib.suppress(ControlPlaneUnavailable):
+            task_id = await self._timed(self.client.delay(name, *args))
+            self.world.acknowledge(args[0], task_id)
+        self.world.cut_no_more(self.process)

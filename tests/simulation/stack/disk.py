@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from fastqueue.core.state import Snapshot
 
-__all__ = ["SimulatedStore"]
+__all__ = ["DISK_FREE_MIN", "SimulatedStore"]
+
+DISK_FREE_MIN = 1_000
+"""The watermark, in bytes."""
+
+_FREE_BYTES = 1_000_000
+# How long the engine may take to notice, beside its commits: it looks four times a second.
+_NOTICED_S = 0.5
 
 
 class SimulatedStore(MemoryStore):
@@ -29,6 +36,7 @@ class SimulatedStore(MemoryStore):
         on_added: told of each task of a transaction when it is durable.
 
     Attributes:
+        free_bytes: how much room there is for all but what is under the watermark.
         is_full: there is no room; until there is, every transaction fails.
         breaks_next: the next commit fails by an I/O error, kept or not.
         crash: called in the middle of the next commit, before or after it is durable.
@@ -45,7 +53,20 @@ class SimulatedStore(MemoryStore):
         self.is_full = False
         self.breaks_next = False
         self.crash: Callable[[], None] | None = None
+        self.free_bytes = _FREE_BYTES
+        # Since when there is less room than the watermark, if there is.
+        self._short_since: float | None = None
         self._is_committing = False
+
+    def set_short(self, now: float | None) -> None:
+        """Let there be less room than the watermark from now on, or enough of it."""
+        self._short_since = now
+        self.free_bytes = _FREE_BYTES if now is None else DISK_FREE_MIN // 2
+
+    def is_surely_short(self, now: float) -> bool:
+        """Say whether there has been less room for so long that new tasks are refused."""
+        since = self._short_since
+        return since is not None and now > since + _NOTICED_S + 4 * self.commit_s
 
     def restart(self) -> None:
         """Be what a process that starts finds: what was committed."""

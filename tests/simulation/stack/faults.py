@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.simulation.stack.calls import Calls
+from tests.simulation.stack.processes import ClientProcess
 
 if TYPE_CHECKING:
     import random
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from tests.simulation.stack.loop import VirtualLoop
     from tests.simulation.stack.network import Link
     from tests.simulation.stack.processes import (
-        ClientProcess,
         ControlPlaneProcess,
         Member,
         SubworkerProcess,
@@ -37,6 +37,7 @@ class Faults:
     subworkers: list[SubworkerProcess]
     clients: list[ClientProcess]
     members: list[Member]
+    strangers: list[Member]
 
     def note(self, what: str) -> None:
         """Add a line to the trace."""
@@ -66,6 +67,9 @@ class Faults:
             (0.4, self.stop_client),
             (0.5, self.fill_disk),
             (0.3, self.break_disk),
+            (0.8, self.run_short),
+            (1.5, self.lose_the_network),
+            (2, self.intrude),
         ]
         weights, choices = zip(*happenings, strict=True)
         happening = self.chance.choices(choices, weights)[0]
@@ -81,6 +85,14 @@ class Faults:
                 calls = Calls(self, member)  # type: ignore[arg-type]
                 self.loop.spawn(member.process, self.guard(calls.some))  # type: ignore[arg-type]
 
+    def intrude(self) -> None:
+        """Let somebody who isn't to be let in submit a task."""
+        stranger = self.strangers[0]
+        assert isinstance(stranger, ClientProcess)
+        if stranger.process is not None and stranger.client is not None:
+            calls = Calls(self, stranger)  # type: ignore[arg-type]
+            self.loop.spawn(stranger.process, self.guard(calls.intrude))  # type: ignore[arg-type]
+
     # -- the network
 
     def _link(self) -> Link | None:
@@ -94,6 +106,18 @@ class Faults:
             seconds = self.chance.choice((0.05, 0.5, 2.0, 6.0, 14.0))
             self.note(f"{member.name} is cut off for {seconds} s")
             assert member.process is not None
+            self.loop.network.partition(member.process, seconds)
+
+    def lose_the_network(self) -> None:
+        """Cut a process off, and let both sides know it at once: no connection stays."""
+        ups = [member for member in self.members if member.process is not None]
+        if ups:
+            member = self.chance.choice(ups)
+            seconds = self.chance.choice((0.3, 1.3, 1.6, 4.0))
+            self.note(f"{member.name} has no network for {seconds} s")
+            assert member.process is not None
+            for link in self.loop.network.links_of(member.process):
+                link.reset()
             self.loop.network.partition(member.process, seconds)
 
     def stall(self) -> None:
@@ -206,6 +230,12 @@ class Faults:
     def _make_room(self) -> None:
         self.store.is_full = False
 
+    def run_short(self) -> None:
+        seconds = self.chance.choice((0.6, 2.0, 5.0))
+        self.note(f"there is little room on the disk for {seconds} s")
+        self.store.set_short(self.loop.time())
+        self.loop.schedule(None, seconds, self.store.set_short, None)
+
     def break_disk(self) -> None:
         self.note("the next commit fails")
         self.store.breaks_next = True
@@ -216,6 +246,9 @@ class Faults:
         """Let nothing more go wrong, and put right what is."""
         self.is_calm = True
         self.store.is_full = self.store.breaks_next = False
+        self.store.set_short(None)
+        for stranger in self.strangers:
+            stranger.kill()
         self.store.crash = None
         self.loop.network.calm()
         self.loop.wake_all()

@@ -63,14 +63,14 @@ class TaskHeartbeats:
 
     async def _beat_at(self, address: str) -> None:
         where, loop = parse_address(address, setting="address"), asyncio.get_running_loop()
-        greeting: asyncio.Future[bytes] = loop.create_future()
+        greetings: asyncio.Queue[bytes] = asyncio.Queue()
 
         def greeted(_: Connection, bodies: list[bytes]) -> None:
-            greeting.set_result(bodies[0])
+            greetings.put_nowait(bodies[0])
 
         def hung_up(_: Connection, reason: Exception | None) -> None:
             del reason
-            greeting.cancel()
+            greetings.put_nowait(b"")
 
         connection = Connection(greeted, hung_up)
         hello: Any = self._hello
@@ -78,11 +78,12 @@ class TaskHeartbeats:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await loop.create_connection(lambda: connection, where.host, where.port)
-                connection.send(handshake.hello)
-                await asyncio.wait([greeting])
-            if greeting.cancelled():
-                return
-            answer = handshake.on_greeting(greeting.result())
+                answer: Any = handshake.hello
+                while isinstance(answer, bytes):
+                    connection.send(answer)
+                    if not (body := await greetings.get()):
+                        return
+                    answer = handshake.on_greeting(body)
             if isinstance(answer, msg.Refusal):
                 raise ProtocolError(answer.message)
             while not connection.closed.is_set():

@@ -5,10 +5,12 @@ The engine that keeps the books here is the real one; it is looked at before and
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.invariants import check, check_new_leases, true_due
+from tests.simulation.stack.callbacks import FORBIDDEN
 
 from fastqueue.control_plane.engine import Engine
 from fastqueue.core import commands as cmd
@@ -57,6 +59,8 @@ class Ledger:
         self.once: set[int] = set()
         # Tasks with a greater key run where only connections are lost: none needs a second run.
         self.last_risky_key: int | None = None
+        self.called_back: dict[str, int] = {}
+        self.strangers: set[str] = set()
         self.stale = 0
         self.turns = 0
         self.full = 0
@@ -75,8 +79,14 @@ class Ledger:
                 self.sent[key] += 1
                 self.claim(self.sent[key] <= self.sends_max[key], f"{key} is sent too often")
 
+    def on_let_in(self, name: str) -> None:
+        self.claim(name not in self.strangers, f"{name} is let in")
+
     def on_durable(self, change: ch.TasksAdded) -> None:
         for new in change.tasks:
+            if new.callback is not None:
+                self.called_back[new.task_id] = 0
+                self.claim(new.callback.address != FORBIDDEN, f"{new.task_id} is forbidden")
             key = decode_arguments(new.payload)[0][0]
             self.claim(new.task_id not in self.key_of, f"{new.task_id} is stored a second time")
             known = self.id_of.setdefault(key, new.task_id)
@@ -112,6 +122,18 @@ class Ledger:
             self.claim(
                 known == result, f"{result.task_id}: {where} has {result}, recorded: {known}"
             )
+
+    def on_called_back(self, body: dict[str, Any]) -> None:
+        task_id, known = body["task_id"], self.recorded.get(body["task_id"])
+        told = (body["status"], body["result"], body["error"], body["callback_data"])
+        expected = None
+        if known is not None:
+            # A listener knows two ends only.
+            status = "success" if known.status is TaskStatus.SUCCESS else "failure"
+            value = json.loads(known.result) if known.result is not None else None
+            expected = (status, value, known.error, self.key_of[task_id])
+        self.claim(told == expected, f"a listener was told {body}, recorded is {known}")
+        self.called_back[task_id] += 1
 
     # -- turns
 
@@ -167,6 +189,8 @@ class Ledger:
         self.claim(may_be.get(error.split(":")[0]), f"{key} may not end so: {error}")
 
     def check_end(self) -> None:
+        for task_id, count in self.called_back.items():
+            self.claim(count, f"{task_id} is owed a callback")
         for task_id in self.acknowledged:
             self.claim(task_id in self.recorded, f"{task_id} was acknowledged and is lost")
         for task_id in self.key_of:
@@ -180,6 +204,10 @@ class WatchedEngine(Engine):
     server: Server
 
     def put(self, command: cmd.Command, size_bytes: int = 0) -> None:
+        if isinstance(command, cmd.ClientReady | cmd.WorkerReady):
+            hello = self.server._by_number[command.session].hello
+            assert hello is not None
+            self.ledger.on_let_in(hello.name)
         self.ledger.on_command(command)
         super().put(command, size_bytes)
 

@@ -23,6 +23,9 @@ _SUBWORKER = "subworker/app.py"
 _HEARTBEAT = "subworker/heartbeat.py"
 _SERVER = "control_plane/server.py"
 _SESSION = "control_plane/session.py"
+_ADMISSION = "control_plane/admission.py"
+_HANDSHAKE = "protocol/handshake.py"
+_CALLBACKS = "control_plane/callbacks.py"
 
 _SUBMITTING = (
     Mutant(
@@ -211,6 +214,20 @@ _CONNECTING = (
         "        if self._attempt",
         "whoever heard none yet waits in vain",
     ),
+    Mutant(
+        "an attempt that took too long leaves its connection open",
+        _DIALER,
+        "        except BaseException:\n            connection.abort()\n            raise\n",
+        "        except BaseException:\n            raise\n",
+        "the control plane would serve a session that nobody uses",
+    ),
+    Mutant(
+        "nobody is told that the peer has caught up",
+        _CONNECTION,
+        "        if self._on_writable is not None:\n            self._on_writable(self)\n",
+        "",
+        "what was held back meanwhile is never sent",
+    ),
 )
 
 _RUNNING = (
@@ -277,6 +294,27 @@ _RUNNING = (
         "        free = self._slots - len(self._running)\n",
         "        free = 1 + self._slots - len(self._running)\n",
         "concurrency is what the user set",
+    ),
+    Mutant(
+        "an acknowledged report ends a newer lease",
+        _RUNTIME,
+        "            if lease is not None and lease.token == outcome.token:\n",
+        "            if lease is not None:\n",
+        "the newer lease's outcome would never be reported",
+    ),
+    Mutant(
+        "nobody is told what is to run at most once",
+        _RUNTIME,
+        "encode(msg.Ready(self._names, capacity, held, self._at_most_once))",
+        "encode(msg.Ready(self._names, capacity, held, []))",
+        "it would be run again when its subworker dies",
+    ),
+    Mutant(
+        "what a drain interrupts is given back although it may run only once",
+        _RUNTIME,
+        "stopped = [lease for lease in unfinished if lease.name in self._at_most_once]",
+        "stopped = [lease for lease in unfinished if lease.name in ()]",
+        "it would end as cancelled, or run a second time",
     ),
     Mutant(
         "no heartbeats",
@@ -368,4 +406,57 @@ _SERVING = (
     ),
 )
 
-STACK_MUTANTS = (*_SUBMITTING, *_ASKING, *_CONNECTING, *_RUNNING, *_SERVING)
+_ADMITTING = (
+    Mutant(
+        "any token will do",
+        _ADMISSION,
+        "        if not fits:\n",
+        "        fits = fits or [*self._tokens][:1]\n        if not fits:\n",
+        "a stranger would be let in",
+    ),
+    Mutant(
+        "a token will do for any role",
+        _ADMISSION,
+        '        if name not in ("token", "token_admin", wanted):\n',
+        "        if False:\n",
+        "who may only run tasks could submit them, and the reverse",
+    ),
+    Mutant(
+        "whoever asks for no proof is believed",
+        _HANDSHAKE,
+        "        if self._nonce is None:\n            raise HandshakeRefused(\n",
+        "        if self._nonce is None:\n            return\n"
+        "            raise HandshakeRefused(\n",
+        "tasks would be told to a control plane that isn't ours",
+    ),
+    Mutant(
+        "who may submit may inspect",
+        _ADMISSION,
+        '            may_inspect=name != "token_submit",\n',
+        "            may_inspect=True,\n",
+        "a client could look at what is others'",
+    ),
+    Mutant(
+        "a forbidden address is called back",
+        _SESSION,
+        "                        self._check_callback(new.callback.address)\n",
+        "                        pass\n",
+        "the control plane would dial wherever it is told",
+    ),
+    Mutant(
+        "callbacks that were broken off count as delivered",
+        _CALLBACKS,
+        "delivered = [owed.number for owed in callbacks[:count]]",
+        "delivered = [owed.number for owed in callbacks]",
+        "a listener that wasn't there would never be told",
+    ),
+    Mutant(
+        "a delivery that failed isn't accounted for",
+        _CALLBACKS,
+        "        delivered = [owed",
+        "        if not count:\n            return\n        delivered = [owed",
+        "its address would stay taken",
+    ),
+)
+
+STACK_MUTANTS = (*_SUBMITTING, *_ASKING, *_CONNECTING, *_RUNNING, *_SERVING, *_ADMITTING)

@@ -39,7 +39,7 @@ class Network:
         self.loop = loop
         self.chance = chance
         self.delay_s = chance.choice((0.0002, 0.002, 0.02))
-        self.window_bytes = chance.choice((400, 3_000, 65_536))
+        self.window_bytes = chance.choice((200, 3_000, 65_536))
         self.is_calm = False
         self.links: list[Link] = []
         self._listening: dict[int, tuple[Process | None, Callable[[], asyncio.Protocol]]] = {}
@@ -83,6 +83,9 @@ class Network:
         link = Link(self, process, accepting, chance)
         self.links = [known for known in self.links if not known.is_over]
         self.links.append(link)
+        if not self.is_calm and chance.random() < 0.03:
+            # It stands still while hands are shaken.
+            link.stall(6.0, (chance.choice(link.ways),))
         protocol = factory()
         link.dialled.protocol = protocol
         self.loop.schedule(accepting, 0.0, link.accepted.open, accept)

@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.invariants import check_stopped, memory_of
+from tests.simulation.stack.callbacks import Peers, check_callback
+from tests.simulation.stack.disk import DISK_FREE_MIN
 from tests.simulation.stack.ledger import WatchedEngine
 from tests.simulation.stack.loop import VirtualLoop
 from tests.simulation.stack.seams import WALL_AT_0
@@ -19,7 +21,7 @@ from fastqueue.client.client import Client
 from fastqueue.config import SubworkerSettings, parse_address
 from fastqueue.control_plane.server import Server
 from fastqueue.core.limits import CoreLimits
-from fastqueue.errors import ClientStateError, ConfigurationError, StoreError
+from fastqueue.errors import ClientStateError, StoreError
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.announcement import Announcement
 from fastqueue.protocol.messages import PROTOCOL_VERSION
@@ -27,13 +29,10 @@ from fastqueue.subworker.app import Subworker
 from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tests.simulation.stack.loop import Process
     from tests.simulation.stack.world import World
 
     from fastqueue.client.submissions import Submissions
-    from fastqueue.store.base import NumberedCallback
     from fastqueue.subworker.runtime import Runtime
 
 __all__ = ["ClientProcess", "ControlPlaneProcess", "Member", "SubworkerProcess"]
@@ -47,8 +46,9 @@ LIMITS = CoreLimits(
     retained_max=40,
     retained_ttl_s=60.0,
     tombstones_max=400,
-    payload_bytes_max=200,
+    payload_bytes_max=400,
     watched_max=10,
+    disk_free_min=DISK_FREE_MIN,
 )
 ANNOUNCED_EVERY_S = 2.0
 PORT = 5555
@@ -59,6 +59,12 @@ _REASONS_TO_DROP = (
     "nothing was heard of it for",
     "the control plane's disk is full",
     "refused: the control plane's disk is full",
+)
+_REASONS_WITH_TOKENS = (
+    *_REASONS_TO_DROP,
+    "no proof of a token within",
+    "refused: your token is not one of",
+    "refused: the token you have is",
 )
 
 
@@ -167,11 +173,11 @@ class ControlPlaneProcess(Member):
         engine = self.engine
         assert engine is not None
         self.boots += 1
-        self.server = Server(engine, "control-plane-1", self._check_callback, {})
-        peers = _Peers(self.server)
+        self.server = Server(engine, "control-plane-1", check_callback, world.tokens)
+        self._peers = Peers(world, engine, self.server)
         engine.server = self.server
         self.server._drops.note = self._on_dropped  # type: ignore[method-assign]
-        self._running = asyncio.create_task(engine.run(peers), name="engine")
+        self._running = asyncio.create_task(engine.run(self._peers), name="engine")
         address = parse_address(f"tcp://127.0.0.1:{self.port}", setting="address")
         await self.server.start(address)
         announcement = Announcement(
@@ -189,11 +195,9 @@ class ControlPlaneProcess(Member):
 
     def _on_dropped(self, who: str, reason: Exception) -> None:
         """Take the line about a peer that was dropped: here are none but proper ones."""
-        is_known = str(reason).startswith(_REASONS_TO_DROP)
+        reasons = _REASONS_WITH_TOKENS if self.world.tokens else _REASONS_TO_DROP
+        is_known = str(reason).startswith(reasons)
         self.world.ledger.claim(is_known, f"{who} was dropped: {reason}")
-
-    def _check_callback(self, address: str) -> None:
-        raise ConfigurationError(f"callbacks are no part of this world, nor is {address}")
 
     async def _announce(self, announcement: Announcement) -> None:
         network = self.loop.network
@@ -214,6 +218,7 @@ class ControlPlaneProcess(Member):
             return
         self._announcing.cancel()
         await self.server.stop()
+        await self._peers.callbacks.stop()
         engine.stop()
         await asyncio.wait([self._running])
         if self._running.exception() is None and not engine.is_full:
@@ -222,27 +227,12 @@ class ControlPlaneProcess(Member):
         world.store.restart()
 
 
-class _Peers:
-    """Be what the engine talks to; there are no callbacks in this world."""
-
-    def __init__(self, server: Server) -> None:
-        self.send = server.send
-        self.close = server.close
-        self.close_all = server.close_all
-        self.is_writable = server.is_writable
-        self.hold_back = server.hold_back
-        self.read_again = server.read_again
-        self.resume = server.resume
-
-    def deliver(self, address: str, callbacks: Sequence[NumberedCallback]) -> None:
-        raise AssertionError(f"a callback to {address} that nobody asked for")
-
-
 class SubworkerProcess(Member):
     """Be one subworker."""
 
     def __init__(self, world: World, name: str, names: tuple[str, ...], slots: int) -> None:
         super().__init__(world, name)
+        self.token = world.token_for("token_worker")
         self.names = names
         self.slots = slots
         self.subworker: Subworker | None = None
@@ -273,6 +263,7 @@ class SubworkerProcess(Member):
             worker_id=self.name,
             control_plane_address=self.world.address_of(self),
             concurrency=self.slots,
+            token=self.token,
         )
         self.subworker = Subworker(settings, registry)
         await self.subworker.start()
@@ -285,7 +276,7 @@ class SubworkerProcess(Member):
         token = next(token for token, task in runtime._running.items() if task is me)
         held = {lease.token for lease in runtime._held.values()}
         world.ledger.claim(token in held, f"{self.name} runs what it doesn't hold: {key}")
-        value = world.ledger.on_run(key, token, world.chance.choice(("", "", "." * 120)))
+        value = world.ledger.on_run(key, token, world.chance.choice(("", "", "." * 300)))
         world.note(f"{self.name} runs {name} {value[:9]}")
         self.running += 1
         world.ledger.claim(self.running <= self.slots, f"{self.name} runs {self.running} at once")
@@ -315,6 +306,7 @@ class ClientProcess(Member):
 
     def __init__(self, world: World, name: str, timeout_s: float, retries: int) -> None:
         super().__init__(world, name)
+        self.token = world.token_for("token_submit")
         self.timeout_s = timeout_s
         self.retries = retries
         self.client: Client | None = None
@@ -336,6 +328,7 @@ class ClientProcess(Member):
             timeout=self.timeout_s,
             retries=self.retries,
             control_plane_address=self.world.address_of(self),
+            token=self.token,
         )
         # It goes into the hello; the name of whatever runs this would make other histories of it.
         self.client._name = self.name
@@ -370,6 +363,7 @@ class ClientProcess(Member):
 
         def settled(message: msg.Submitted) -> None:
             for refused in message.refused:
+                self.world.refusals[refused.code] += 1
                 earliest[refused.task_id] = self.loop.time() + refused.retry_after_s
             settle(message)
 

@@ -16,7 +16,7 @@ from tests.simulation.stack.loop import VirtualLoop
 
 from fastqueue.client import client, lifecycle, requests, submissions
 from fastqueue.client import connection as client_connection
-from fastqueue.control_plane import answers, engine, outlet
+from fastqueue.control_plane import answers, callbacks, engine, outlet
 from fastqueue.link import connection, dialer, discovery
 from fastqueue.subworker import app as subworker_app
 from fastqueue.subworker import runtime
@@ -36,7 +36,7 @@ _BOUNDS = (
     (submissions, "_WINDOW_TASKS", 8),
     (submissions, "_WINDOW_BYTES", 1_000),
     (submissions, "_WAITING_TASKS_MAX", 16),
-    (connection, "_WRITE_HIGH_BYTES", 400),
+    (connection, "_WRITE_HIGH_BYTES", 200),
     (engine, "_TURN_COMMANDS_MAX", 6),
     (engine, "_INBOX_HIGH", 4),
     (answers, "CHUNK_BYTES_GOAL", 100),
@@ -78,6 +78,7 @@ def sewn(loop: VirtualLoop, chance: random.Random, new_id: Callable[[], str]) ->
         (runtime, "time", clock),
         (discovery, "time", clock),
         (dialer, "random", chance),
+        (callbacks, "random", chance),
         (dialer, "DiscoveryListener", Ear),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in replaced]

@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.stack.agreement import check_agreement, sessions_of
+from tests.simulation.stack.agreement import check_agreement, connections_due, sessions_of
 from tests.simulation.stack.calls import Calls
 from tests.simulation.stack.disk import SimulatedStore
 from tests.simulation.stack.faults import Faults
@@ -31,14 +31,25 @@ if TYPE_CHECKING:
 
     from tests.simulation.stack.loop import Process
 
+    from fastqueue.core.changes import TasksAdded
+
 __all__ = ["World"]
 
 STEPS = 35
 # How long everything may take to come to its end once all faults have: three crashes of a task that
 # kills, each with its restart, and what waits behind it.
 _SETTLE_S_MAX = 90.0
+_WRONG_TOKEN = "a-token-of-another-control-plane"
+_TOKENS: tuple[dict[str, str], ...] = (
+    {},
+    {},
+    {"token": "the-token-of-all-who-may"},
+    {"token_submit": "the-token-of-clients", "token_worker": "the-token-of-subworkers"},
+)
 _POLL_S = 0.25
 _RUNS_ELSEWHERE_S = 3.0
+# How long a connection may take to be made, or to be noticed as over, when nothing goes wrong.
+_RECONNECT_S = 1.0
 # Longer than a subworker may be silent.
 _REST_S = 12.0
 
@@ -60,7 +71,8 @@ class World(Faults):
         self.failure: Exception | None = None
         self.ledger = Ledger(self.broke)
         commit_s = chance.choice((0.0002, 0.002, 0.03))
-        self.store = SimulatedStore(chance, self.ledger.on_durable, commit_s)
+        self.store = SimulatedStore(chance, self._on_durable, commit_s)
+        self.tokens = chance.choice(_TOKENS)
         # How fast it goes: slow enough that what lasts long ends, or fast.
         self.step_s = chance.choice((0.05, 0.15, 0.15, 0.8))
         self.is_calm = False
@@ -69,6 +81,8 @@ class World(Faults):
         self.ids: list[str] = []
         self.keys = 0
         self.pushed = 0
+        self.turned_away = 0
+        self.refusals: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         # With discovery a control plane may come back at another port.
@@ -80,10 +94,31 @@ class World(Faults):
             SubworkerProcess(self, "sub-2", ("rare",), 1),
         ]
         self.clients = [
-            ClientProcess(self, f"client-{n}", chance.choice((3.0, 6.0, 20.0)), retries)
+            ClientProcess(self, f"client-{n}", chance.choice((2.2, 3.0, 6.0, 20.0)), retries)
             for n, retries in enumerate((3, chance.choice((0, 1, 2))))
         ]
         self.members: list[Member] = [self.control_plane, *self.subworkers, *self.clients]
+        self.strangers: list[Member] = self._strangers()
+        if self.tokens:
+            self.ledger.strangers = {member.name for member in self.strangers}
+
+    def _strangers(self) -> list[Member]:
+        """Return who isn't to be let in, or, having a token, tells nothing to who has none."""
+        client = ClientProcess(self, "stranger-client", 3.0, 1)
+        others = (None, self.tokens.get("token_worker")) if self.tokens else ()
+        client.token = self.chance.choice((_WRONG_TOKEN, *others))
+        subworker = SubworkerProcess(self, "stranger-sub", ("work", "rare", "once"), 9)
+        subworker.token = self.tokens.get("token_submit", _WRONG_TOKEN)
+        return [client, subworker]
+
+    def token_for(self, setting: str) -> str | None:
+        """Return the token of this control plane that those are given who need this one."""
+        return self.tokens.get(setting) or self.tokens.get("token")
+
+    def _on_durable(self, change: TasksAdded) -> None:
+        is_short = self.store.is_surely_short(self.loop.time())
+        self.ledger.claim(not is_short, "a task was taken although there is no room")
+        self.ledger.on_durable(change)
 
     # -- what the others use
 
@@ -134,10 +169,17 @@ class World(Faults):
             member.kill()
             self.boot_later(member)
 
-    def cut_soon(self, process: Process) -> None:
-        """Cut a process's connection after a few more bytes in either direction."""
+    def cut_soon(self, process: Process, *, bytes_max: int = 60, hears: bool | None = None) -> None:
+        """Cut a process's connection after a few more bytes.
+
+        Args:
+            process: the one that dialled.
+            bytes_max: how many that are at most.
+            hears: whether the bytes are those that it is sent; either way if it isn't said.
+        """
         for link in self.loop.network.links_of(process):
-            link.ways[self.chance.randrange(2)].cut_after = self.chance.randint(1, 60)
+            way = self.chance.randrange(2) if hears is None else int(hears)
+            link.ways[way].cut_after = self.chance.randint(1, bytes_max)
 
     def cut_no_more(self, process: Process) -> None:
         for link in self.loop.network.links_of(process):
@@ -151,7 +193,7 @@ class World(Faults):
     # -- a history
 
     async def play(self) -> None:
-        for member in self.members:
+        for member in (*self.members, *self.strangers):
             member.boot()
         await asyncio.sleep(0.2)
         for _ in range(STEPS):
@@ -203,6 +245,7 @@ class World(Faults):
             and all(member.is_connected for member in self.clients)
             and engine is not None
             and not engine.core.state.lanes.live
+            and not engine.core.state.outbox.owed
             and self.calls_under_way() == 0
             and not any(s.subworker and s.subworker._runtime._held for s in self.subworkers)
         )
@@ -223,6 +266,9 @@ class World(Faults):
 
     async def _lose_one_connection_each(self) -> None:
         self.note("each client loses a connection in each kind of call")
+        await asyncio.sleep(_RECONNECT_S)
+        too_many = len(self.control_plane.server._by_connection) - connections_due(self)
+        self.ledger.claim(too_many <= 0, f"{too_many} connections are nobody's")
         self.ledger.last_risky_key = self.keys
         for member in self.clients:
             assert member.process is not None
