@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,9 @@ PACKAGE = Path(fastqueue.__file__).parent
 _ROOT = Path(__file__).parents[2]
 _PROCESSES = 2
 _CAUGHT = 3
-# Far more than all seeds take; only a fault that makes a turn endless needs it.
-_PLAY_S_MAX = 60.0
+# Far more than all seeds take; only a fault that makes a turn endless, or stops it, needs them.
+_PLAY_CPU_S_MAX = 60
+_PLAY_S_MAX = 600.0
 
 
 def planted(package: Path, mutant: Mutant) -> str:
@@ -70,6 +73,8 @@ def _run(world: str, mutant: Mutant | None, seeds: int) -> tuple[bool, str]:
             )
         except subprocess.TimeoutExpired:
             return True, f"a turn doesn't end in {_PLAY_S_MAX:g} s"
+    if child.returncode == -signal.SIGXCPU:
+        return True, f"a turn doesn't end in {_PLAY_CPU_S_MAX} s of work"
     if child.returncode not in (0, _CAUGHT):
         raise RuntimeError(f"{mutant}: the seeds can't be played:\n{child.stderr}{child.stdout}")
     return child.returncode == _CAUGHT, child.stdout.strip()
@@ -80,6 +85,7 @@ def _play_here(world: str, seeds: int) -> int:
     from tests.simulation import play
     from tests.simulation.stack import play as stack_play
 
+    resource.setrlimit(resource.RLIMIT_CPU, (_PLAY_CPU_S_MAX, _PLAY_CPU_S_MAX + 1))
     play_quietly = stack_play.play_quietly if world == "stack" else play.play_quietly
     if Path.cwd() not in PACKAGE.parents:
         sys.exit(f"fastqueue comes from {PACKAGE}, not from the copy in {Path.cwd()}")

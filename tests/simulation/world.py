@@ -102,6 +102,7 @@ class World(Happenings):
         # or a late reconnect may bring back any other, but never one of these.
         self.token_of: dict[bytes | None, int] = {}
         self.lost_tokens: set[int] = set()
+        self.recorded_tokens: set[int | None] = set()
         # How often each task's subworker was given up, and the tasks that were quarantined.
         self.losses: dict[str, int] = defaultdict(int)
         self.quarantined: set[str] = set()
@@ -216,6 +217,7 @@ class World(Happenings):
                 self.losses[task.new.task_id] += 1
                 # One that is told dead may be adopted and given up within one turn.
                 if key in tokens:
+                    assert tokens[key] not in self.recorded_tokens, "a lease was lost once reported"
                     self.lost_tokens.add(tokens[key])
                     self._check_blame(holders[key], tokens[key])
         check(self.engine.core, self.store)
@@ -267,9 +269,13 @@ class World(Happenings):
 
     def _check_recorded(self, results: dict[str, Result]) -> None:
         for task_id, result in results.items():
+            if self.recorded.get(task_id) is result:
+                continue  # it was checked when it was new
             assert result.status.is_terminal
             made_by = result.result if result.result is not None else (result.error or "").encode()
-            assert self.token_of.get(made_by) not in self.lost_tokens, "a lost lease reported"
+            token = self.token_of.get(made_by)
+            assert token not in self.lost_tokens, "a lost lease reported"
+            self.recorded_tokens.add(token)
             assert self.recorded.setdefault(task_id, result) == result, "a result has changed"
             if task_id in self.cancelled:
                 assert result.status is TaskStatus.CANCELLED, "a cancelled task has run"
@@ -385,8 +391,9 @@ class World(Happenings):
                 for task_id, (is_cancelled, _) in zip(asked, message.answers, strict=True):
                     if is_cancelled:
                         self.cancelled.add(task_id)
-                        if task_id in self.recorded:
-                            self._check_recorded({task_id: self.recorded[task_id]})
+                        known = self.recorded.get(task_id)
+                        is_so = known is None or known.status is TaskStatus.CANCELLED
+                        assert is_so, "a task that has run is said to be cancelled"
             case _:
                 pass
 

@@ -152,7 +152,7 @@ class Ledger:
             if known is None:
                 self.recorded[task_id] = result
                 self._check_new(task_id, result)
-            else:
+            elif known is not result:
                 self.claim(known == result, f"the result of {task_id} has changed")
 
     def _check_new(self, task_id: str, result: Result) -> None:

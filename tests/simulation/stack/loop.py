@@ -104,6 +104,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = _BEGUN_AT
         self._at_once = 0
+        # (when, number, timer): of those that are due at once the first made is the first to run.
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timer_numbers = itertools.count()
         self.process: Process | None = None
         self.processes: list[Process] = []
         self.complaints: list[str] = []
@@ -172,7 +175,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.tasks.clear()
             process.deferred.clear()
         self.process = None
-        self._scheduled.clear()  # type: ignore[attr-defined]
+        self._timers.clear()
 
     # -- what asyncio calls
 
@@ -203,8 +206,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         timer = _Timer(when, callback, args, self, context)
         timer.process = self.process
-        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
-        timer._scheduled = True  # type: ignore[attr-defined]
+        heapq.heappush(self._timers, (when, next(self._timer_numbers), timer))
         return timer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -222,20 +224,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         ready = self._ready  # type: ignore[attr-defined]
-        scheduled = self._scheduled  # type: ignore[attr-defined]
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
         if not ready:
-            if not scheduled:
+            if not timers:
                 raise RuntimeError("nothing is left that could ever happen")
-            if scheduled[0]._when > self._now:
-                self._now = scheduled[0]._when
+            if timers[0][0] > self._now:
+                self._now = timers[0][0]
                 if self._now > _BEGUN_AT + _HISTORY_S_MAX:
                     raise RuntimeError(f"a history doesn't end in {_HISTORY_S_MAX:g} s")
                 self._at_once = 0
-        while scheduled and scheduled[0]._when <= self._now:
-            timer = heapq.heappop(scheduled)
-            if not timer._cancelled:
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
+            if not timer._cancelled:  # type: ignore[attr-defined]
                 ready.append(timer)
         self._at_once += len(ready)
         if self._at_once > _CALLBACKS_AT_ONCE_MAX:

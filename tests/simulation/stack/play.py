@@ -25,6 +25,8 @@ def play(seed: int, *, shows_trace: bool = False) -> World:
         AssertionError: something that must hold doesn't; its notes say how to play it again.
     """
     _set_modules_aside()
+    # One collection at the end finds what was never awaited; those in between only cost time.
+    gc.disable()
     chance = random.Random(f"stack {seed}")
     loop = VirtualLoop(chance)
     world: World | None = None
@@ -45,6 +47,7 @@ def play(seed: int, *, shows_trace: bool = False) -> World:
         error.add_note(f"play it again, with all its steps: STACK_SEED={seed} make simulation")
         raise
     finally:
+        gc.enable()
         if shows_trace and world is not None:
             print(f"\n-- the history of stack seed {seed}", *world.trace, sep="\n", file=sys.stderr)
         loop.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tests.simulation.stack.loop import VirtualLoop
 
 from fastqueue.client import client, lifecycle, requests, submissions
 from fastqueue.client import connection as client_connection
+from fastqueue.config import files
 from fastqueue.control_plane import answers, callbacks, engine, outlet
 from fastqueue.link import connection, dialer, discovery
 from fastqueue.subworker import app as subworker_app
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["WALL_AT_0", "Ear", "sewn"]
+
+# The file of settings is the same for every client of every history, whichever it is.
+_read_document = functools.cache(files._read_document)
 
 WALL_AT_0 = 1_700_000_000.0
 
@@ -77,6 +82,7 @@ def sewn(loop: VirtualLoop, chance: random.Random, new_id: Callable[[], str]) ->
         (subworker_app, "Heartbeats", TaskHeartbeats),
         (runtime, "time", clock),
         (discovery, "time", clock),
+        (files, "_read_document", _read_document),
         (dialer, "random", chance),
         (callbacks, "random", chance),
         (dialer, "DiscoveryListener", Ear),
