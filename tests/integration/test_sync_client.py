@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import textwrap
 import threading
@@ -12,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fastqueue import SyncClient
-from fastqueue.errors import ClientStateError, ControlPlaneUnavailable
-from harness import LONG_S, free_address, registry_of
+from fastqueue.errors import ClientStateError, ConfigurationError, ControlPlaneUnavailable
+from harness import LONG_S, eventually, free_address, registry_of
 
 
 async def add(x: int, y: int) -> int:
@@ -101,3 +102,156 @@ async def test_a_forked_process_starts_its_own(cluster, tmp_path) -> None:
         sys.executable, str(program), cluster.address, env={**os.environ}
     )
     assert await asyncio.wait_for(process.wait(), LONG_S) == 0
+
+
+def threads_of_clients():
+    return [thread for thread in threading.enumerate() if thread.name == "fastqueue-client"]
+
+
+def interrupt_once_started() -> None:
+    """Have the main thread get a Ctrl-C as soon as a client's thread runs."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not threads_of_clients():
+            ended.wait(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def test_a_ctrl_c_in_the_first_call_ends_that_call_alone() -> None:
+    client = SyncClient(control_plane_address=free_address(), timeout=0.3)
+    interrupt_once_started()
+    with pytest.raises(KeyboardInterrupt):
+        client.delay("add", 1, 2)
+    assert len(threads_of_clients()) == 1
+    with pytest.raises(ControlPlaneUnavailable):
+        client.delay("add", 1, 2)
+    assert len(threads_of_clients()) == 1
+    client.stop()
+    assert threads_of_clients() == []
+
+
+async def test_a_start_that_fails_leaves_nothing_behind(tmp_path) -> None:
+    client = SyncClient(
+        control_plane_address="tls://127.0.0.1:1", tls_ca=str(tmp_path / "missing.pem")
+    )
+
+    def fail_once() -> None:
+        with pytest.raises(ConfigurationError, match=r"missing\.pem"):
+            client.delay("add", 1, 2)
+
+    await asyncio.to_thread(fail_once)
+    await eventually(lambda: not threads_of_clients(), "the end of the first thread")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        await asyncio.to_thread(fail_once)
+    await eventually(lambda: not threads_of_clients(), "the end of the threads")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    client.stop()
+
+
+async def test_a_stop_beside_calls_lets_each_of_them_end_by_an_answer_or_say_so(cluster) -> None:
+    await cluster.start(registry_of(add))
+    client = SyncClient(control_plane_address=cluster.address, timeout=LONG_S)
+    errors: list[str] = []
+    stopped = threading.Event()
+
+    def submit() -> None:
+        while not stopped.is_set():
+            try:
+                assert client.delay("add", 1, 2)
+            except ClientStateError as error:
+                errors.append(str(error))
+
+    def stop() -> None:
+        for _ in range(20):
+            client.delay("add", 1, 2)
+            client.stop()
+
+    with ThreadPoolExecutor(4) as pool:
+        submitting = [asyncio.wrap_future(pool.submit(submit)) for _ in range(4)]
+        try:
+            async with asyncio.timeout(LONG_S):
+                await asyncio.to_thread(stop)
+        finally:
+            stopped.set()
+        await asyncio.wait_for(asyncio.gather(*submitting), LONG_S)
+    await asyncio.to_thread(client.stop)
+    assert set(errors) <= {"the client was stopped while this call waited"}
+    assert threads_of_clients() == []
+
+
+async def test_results_that_are_iterated_over_end_with_a_stop(cluster) -> None:
+    never = asyncio.Event()
+
+    async def wait() -> None:
+        await never.wait()
+
+    await cluster.start(registry_of(add, wait))
+    client = SyncClient(control_plane_address=cluster.address, timeout=LONG_S)
+
+    def iterate() -> None:
+        ids = client.submit_batch([("add", (1, 2)), ("wait", ())])
+        results = client.as_completed(ids, timeout=LONG_S)
+        assert next(results).result == 3
+        client.stop()
+        with pytest.raises(ClientStateError, match="was stopped while this call waited"):
+            next(results)
+
+    await asyncio.to_thread(iterate)
+    never.set()
+    assert threads_of_clients() == []
+
+
+async def test_a_fork_while_another_thread_starts_the_client_does_not_hang(
+    cluster, tmp_path
+) -> None:
+    await cluster.start(registry_of(add))
+    program = tmp_path / "forks.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import os, sys, threading
+            from fastqueue import SyncClient
+
+            client = SyncClient(control_plane_address=sys.argv[1], timeout=30)
+            begun = threading.Event()
+            may_go_on = threading.Event()
+
+            class Thread(threading.Thread):
+                def start(self):
+                    begun.set()
+                    may_go_on.wait()
+                    super().start()
+
+            # Another thread is held up in the middle of the first call, whatever it holds there.
+            from fastqueue.client import client_thread
+            client_thread.threading.Thread, usual = Thread, threading.Thread
+            first = usual(target=client.delay, args=("add", 1, 2))
+            first.start()
+            begun.wait()
+            client_thread.threading.Thread = usual
+            pid = os.fork()
+            if pid == 0:
+                assert client.submit_task("add", (3, 4)).result == 7
+                client.stop()
+                os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            assert status == 0, status
+            may_go_on.set()
+            first.join()
+            assert client.submit_task("add", (5, 6)).result == 11
+            client.stop()
+            """
+        )
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), cluster.address, env={**os.environ}
+    )
+    try:
+        assert await asyncio.wait_for(process.wait(), LONG_S) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()

@@ -1,18 +1,22 @@
 """Own the client for code without an event loop: a Flask or Django view, a script, a REPL.
 
-It runs a `Client` on an event loop in a thread of its own, and every call waits for its answer. Any
-number of threads may share one.
+It runs a `Client` on an event loop in a thread of its own (`client_thread.py`), and every call
+waits for its answer. Any number of threads may share one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+import copy
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fastqueue.client.client import Client
+from fastqueue.client.client_thread import ClientThread
 from fastqueue.errors import ClientStateError
 
 if TYPE_CHECKING:
@@ -30,10 +34,11 @@ _T = TypeVar("_T")
 class SyncClient:
     """Submit tasks to a control plane, and wait for or query their results, without asyncio.
 
-    It starts at its first call, so one that is made before a web server forks its workers starts
-    in each of them. (A fork of a process in which it has discovered a control plane can't discover
-    one again; with a given `control_plane_address` it goes on there.) `Client` has the same methods
-    as coroutines; see there for what they do and raise.
+    It starts at its first call, and again at the first one after `stop`. So one that is made before
+    a web server forks its workers starts in each of them. (A fork of a process in which it has
+    discovered a control plane can't discover one again; with a given `control_plane_address` it
+    goes on there.) `Client` has the same methods as coroutines; see there for what they do and
+    raise.
 
     Args:
         discovery_address: where control planes announce themselves.
@@ -65,26 +70,22 @@ class SyncClient:
         tls_cert: str | None = None,
         tls_key: str | None = None,
     ) -> None:
-        def make() -> Client:
-            return Client(
-                discovery_address,
-                serialization_format,
-                timeout,
-                retries,
-                control_plane_address=control_plane_address,
-                result_cache_size=result_cache_size,
-                token=token,
-                tls_ca=tls_ca,
-                tls_cert=tls_cert,
-                tls_key=tls_key,
-            )
-
-        self._make = make
-        self._client = make()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = 0
+        # Never started: each start is of a copy, with the settings that were found here.
+        self._unstarted = Client(
+            discovery_address,
+            serialization_format,
+            timeout,
+            retries,
+            control_plane_address=control_plane_address,
+            result_cache_size=result_cache_size,
+            token=token,
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+        )
+        self._thread: ClientThread | None = None
         self._lock = threading.Lock()
+        _all_clients.add(self)
 
     # -- life
 
@@ -93,16 +94,15 @@ class SyncClient:
         self._call(_ready)
 
     def stop(self) -> None:
-        """Wait until everything submitted is acknowledged, then stop; twice does no harm."""
+        """Wait until everything submitted is acknowledged, then stop; twice does no harm.
+
+        Calls of other threads that still wait then raise `ClientStateError`.
+        """
         with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            thread, self._thread = self._thread, None
             atexit.unregister(self.stop)
-        if loop is None or thread is None or self._pid != os.getpid():
-            return
-        asyncio.run_coroutine_threadsafe(self._client.aclose(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        if thread is not None:
+            thread.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -175,11 +175,13 @@ class SyncClient:
 
     def get_result(self, task_id: str) -> TaskResult | None:
         """Return a task's result from this client's own cache, without asking anybody."""
-        return self._client.get_result(task_id)
+        thread = self._thread
+        return None if thread is None else thread.client.get_result(task_id)
 
     def get_status(self, task_id: str) -> TaskStatus | None:
         """Return a task's status from this client's own cache; otherwise as `get_result`."""
-        return self._client.get_status(task_id)
+        thread = self._thread
+        return None if thread is None else thread.client.get_status(task_id)
 
     def as_completed(
         self, task_ids: Iterable[str], *, timeout: float | None = None
@@ -190,12 +192,15 @@ class SyncClient:
         async def begin(client: Client) -> Any:
             return client.as_completed(ids, timeout=timeout)
 
-        results = self._call(begin)
+        # All in one life of the client: after a stop there is nothing to go on with.
+        thread = self._running()
+        results = thread.call(begin)
         try:
-            while (result := self._call(lambda _: _next(results))) is not None:
+            while (result := thread.call(lambda _: _next(results))) is not None:
                 yield result
         finally:
-            self._call(lambda _: results.aclose())
+            with contextlib.suppress(ClientStateError):
+                thread.call(lambda _: results.aclose())
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task that is queued; one that runs or is over is left as it is."""
@@ -209,6 +214,10 @@ class SyncClient:
 
     def _call(self, make: Callable[[Client], Coroutine[Any, Any, _T]]) -> _T:
         """Run what `make` makes on the client's loop and wait for what it returns."""
+        return self._running().call(make)
+
+    def _running(self) -> ClientThread:
+        """Return the thread that the client runs in, begun if need be."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -218,26 +227,28 @@ class SyncClient:
                 "SyncClient was called on an event loop, which it would block; use "
                 "`fastqueue.Client` there, and await it"
             )
-        loop = self._running_loop()
-        return asyncio.run_coroutine_threadsafe(make(self._client), loop).result()
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is not None and self._pid == os.getpid():
-                return self._loop
-            if self._pid not in (0, os.getpid()):
-                # Forked: the thread and the connection stayed with the parent.
-                self._client = self._make()
-            loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=loop.run_forever, name="fastqueue-client", daemon=True
-            )
-            self._thread.start()
-            self._pid = os.getpid()
-            asyncio.run_coroutine_threadsafe(self._client.start(), loop).result()
-            self._loop = loop
-            atexit.register(self.stop)
-            return loop
+            if self._thread is None:
+                atexit.register(self.stop)
+            if self._thread is None or self._thread.is_over:
+                self._thread = ClientThread(copy.copy(self._unstarted))
+            return self._thread
+
+    def _on_fork(self) -> None:
+        # Another thread may have held it, and there is none here to let it go.
+        self._lock = threading.Lock()
+
+
+_all_clients: weakref.WeakSet[SyncClient] = weakref.WeakSet()
+
+
+def _on_fork() -> None:
+    for client in list(_all_clients):
+        client._on_fork()  # noqa: SLF001 - nobody else is to call it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_on_fork)
 
 
 async def _ready(_: Client) -> None:
