@@ -87,7 +87,7 @@ class Calls:
         if calm:
             self.world.ledger.fates[key] = "ok"
             return "work", (key, "ok", chance.uniform(0.1, 0.3))
-        name = chance.choices(("work", "rare", "once", "ghost"), (12, 4, 2, 1))[0]
+        name = chance.choices(("work", "rare", "once", "ghost"), (12, 4, 4, 1))[0]
         fate = chance.choices(("ok", "fail", "kill"), (30, 5, 1))[0]
         self.world.ledger.fates[key] = fate
         if name == "once":
@@ -312,20 +312,37 @@ class Calls:
             result = await submitted
             world.acknowledge(args[0], result.task_id)
             self._check(result, result.task_id)
-        else:
-            await self._lose_an_acknowledgement()
+            await self._give_up_waiting()
+        await self._lose_acknowledgements()
         some = world.ids[-3:]
         world.cut_soon(self.process, bytes_max=600, hears=True)
-        await asyncio.gather(*(self._timed(client.get_task_result(i)) for i in some))
+        await asyncio.gather(*map(self._query_one, some))
         world.cut_no_more(self.process)
         world.cut_soon(self.process)
         await self._timed(client.cancel(some[-1]))
 
-    async def _lose_an_acknowledgement(self) -> None:
-        """Lose it where nothing may be sent again: the caller is told that it may be stored."""
+    async def _give_up_waiting(self) -> None:
+        """Wait for a task for less time than it takes; nothing may be left of that."""
         name, args = self._arguments(calm=True)
-        self.world.cut_soon(self.process, bytes_max=4, hears=True)
-        with contextlib.suppress(ControlPlaneUnavailable):
-            task_id = await self._timed(self.client.delay(name, *args))
-            self.world.acknowledge(args[0], task_id)
+        task_id = await self._timed(self.client.delay(name, *args))
+        self.world.acknowledge(args[0], task_id)
+        with contextlib.suppress(TaskTimeout):
+            async for _ in self._within([task_id], 0.01):
+                pass
+        connection = self.client._connection
+        is_kept = connection is not None and task_id in connection.results._waiters
+        self.world.ledger.claim(not is_kept, f"{self.member.name} still waits for {task_id}")
+
+    async def _lose_acknowledgements(self) -> None:
+        """Lose each one of a submission, until it is told that it may or may not be stored."""
+        connection = self.client._connection
+        assert connection is not None
+        name, args = self._arguments(calm=True)
+        call = asyncio.ensure_future(self._timed(self.client.delay(name, *args)))
+        while not call.done():
+            if connection.submissions._sent:
+                self.world.cut_soon(self.process, bytes_max=4, hears=True)
+            await asyncio.sleep(0.001)
         self.world.cut_no_more(self.process)
+        with contextlib.suppress(ControlPlaneUnavailable):
+            self.world.acknowledge(args[0], await call)
