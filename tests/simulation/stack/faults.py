@@ -60,7 +60,7 @@ class Faults:
             (1, self.kill_in_commit),
             (0.7, self.stop_control_plane),
             (1.5, self.kill_subworker),
-            (1, self.drain_subworker),
+            (2, self.drain_subworker),
             (0.7, self.vanish),
             (1.5, self.stand_still),
             (0.7, self.kill_client),
@@ -199,7 +199,8 @@ class Faults:
         self._kill(self.chance.choice(self.subworkers))
 
     def drain_subworker(self) -> None:
-        member = self.chance.choice(self.subworkers)
+        busy = [member for member in self.subworkers if member.running and member.is_up]
+        member = self.chance.choice(busy or self.subworkers)
         member.grace_s = self.chance.choice((0.0, 0.2, 2.0))
         self._leave(member)
 
