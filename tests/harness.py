@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+
+from tests.ports import free_address
 
 from fastqueue import Client
 from fastqueue.config import ControlPlaneSettings, SubworkerSettings
@@ -29,26 +29,8 @@ from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
 LONG_S = 30.0
 """The bound of everything that is waited for: long past what any machine needs."""
 
-# Below the range from which the system takes ports for outgoing connections, so that nobody
-# else gets one of them between our asking and our using it.
-_PORTS = range(11_000, 32_000)
-_random = random.SystemRandom()
-
 # By this variable a site finds what its processes started, and ended without.
 _MARK = "FASTQUEUE_TEST_SITE_FOLDER"
-
-
-def free_port():
-    """Return a TCP port of the loopback interface that nothing uses."""
-    while True:
-        port = _random.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
-def free_address():
-    return f"tcp://127.0.0.1:{free_port()}"
 
 
 async def eventually(probe, what="what was waited for", *, timeout_s=LONG_S):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.ports import free_port
 
-from harness import LONG_S, eventually, free_port
+from harness import LONG_S, eventually
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

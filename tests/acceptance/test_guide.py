@@ -13,11 +13,12 @@ import inspect
 import sys
 
 import pytest
+from tests.ports import free_address
 
 from fastqueue import Client, TaskPriority, TaskStatus
 from fastqueue.patterns.nng_patterns import PairPattern
 from fastqueue.tasks.serializer import SerializationFormat, TaskSerializer
-from harness import bounded, eventually, free_address, registry_of
+from harness import bounded, eventually, registry_of
 
 
 async def run_snippet(source, names):

@@ -6,8 +6,9 @@ import asyncio
 import sys
 
 import httpx
+from tests.ports import free_port
 
-from harness import LONG_S, eventually, free_port
+from harness import LONG_S, eventually
 
 APPLICATION = """
 from fastapi import FastAPI

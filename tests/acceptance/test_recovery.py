@@ -7,10 +7,11 @@ import sys
 from collections import Counter
 
 import pytest
+from tests.ports import free_address
 
 from fastqueue.patterns.nng_patterns import PairPattern
 from fastqueue.tasks.serializer import SerializationFormat, TaskSerializer
-from harness import bounded, eventually, free_address, monotonic
+from harness import bounded, eventually, monotonic
 
 TASKS = """
 import asyncio, os, time

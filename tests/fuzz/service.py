@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 
-from tests.harness import free_address
+from tests.ports import free_address
 
 from fastqueue.config import ControlPlaneSettings
 from fastqueue.control_plane.app import ControlPlane

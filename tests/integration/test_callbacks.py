@@ -9,12 +9,13 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from tests.ports import free_address
 
 from fastqueue import SerializationFormat
 from fastqueue.errors import TaskTimeout
 from fastqueue.patterns.nng_patterns import PairPattern
 from fastqueue.tasks.serializer import TaskSerializer
-from harness import LONG_S, bounded, eventually, free_address, registry_of
+from harness import LONG_S, bounded, eventually, registry_of
 
 # As a program in any language would be: a bare Pair0 socket, and JSON.
 BARE_SOCKET = """

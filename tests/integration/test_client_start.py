@@ -8,10 +8,11 @@ import threading
 import time
 
 import pytest
+from tests.ports import free_address
 
 from fastqueue import Client, TaskPriority
 from fastqueue.errors import ClientStateError, ConfigurationError, ControlPlaneUnavailable
-from harness import Cluster, bounded, eventually, free_address, registry_of
+from harness import Cluster, bounded, eventually, registry_of
 
 
 async def add(x, y):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from tests.ports import free_address
+
 from fake_control_plane import FakeControlPlane
 from fastqueue import Client
 from fastqueue.control_plane.discovery import Announcer
 from fastqueue.link.connection import Connection
 from fastqueue.protocol.announcement import Announcement
-from harness import bounded, eventually, free_address, registry_of
+from harness import bounded, eventually, registry_of
 
 
 async def add(x: int, y: int) -> int:

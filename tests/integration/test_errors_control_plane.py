@@ -9,6 +9,7 @@ import socket
 import sqlite3
 
 import pytest
+from tests.ports import free_address, free_port
 
 from fastqueue import Client
 from fastqueue.errors import (
@@ -21,7 +22,7 @@ from fastqueue.errors import (
 )
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import FrameDecoder, frame
-from harness import Cluster, bounded, free_address, free_port, registry_of
+from harness import Cluster, bounded, registry_of
 
 
 async def add(x, y):

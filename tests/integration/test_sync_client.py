@@ -11,10 +11,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.ports import free_address
 
 from fastqueue import SyncClient
 from fastqueue.errors import ClientStateError, ConfigurationError, ControlPlaneUnavailable
-from harness import LONG_S, eventually, free_address, registry_of
+from harness import LONG_S, eventually, registry_of
 
 
 async def add(x: int, y: int) -> int:

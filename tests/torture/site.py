@@ -17,7 +17,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.certificates import Authority
-from tests.harness import Running, eventually, free_address
+from tests.harness import Running, eventually
+from tests.ports import free_address
 from tests.torture.ledger import now, read_lines
 from tests.torture.plan import CLIENT, CONTROL_PLANE, LISTENER, ROLES, SUBWORKER, LongStop
 from tests.torture.processes import Stopped, has_ended, marked, send, stands_still

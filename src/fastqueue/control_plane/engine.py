@@ -46,10 +46,10 @@ logger = logging.getLogger(__name__)
 # a few fsyncs for the statements of others.
 _TURN_COMMANDS_MAX = 512
 _TURN_TASKS_MAX = 2_048
-_TURN_BYTES_MAX = 32 * 1024**2
+_TURN_BYTES_MAX = 8 * 1024**2
 # Commands that may wait before the server stops reading from its peers.
 _INBOX_HIGH = 2_048
-_INBOX_HIGH_BYTES = 32 * 1024**2
+_INBOX_HIGH_BYTES = 8 * 1024**2
 _LAZY_DELAY_S = 0.05
 _PAYLOAD_CACHE_BYTES_MAX = 16 * 1024**2
 
