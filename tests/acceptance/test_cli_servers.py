@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 
 import pytest
 from cli_site import LINGERING, READY, TASKS, gone, held_by, is_alive, say, says, serve
@@ -226,6 +227,7 @@ async def test_a_damaged_store_exits_1_and_is_left_as_it_is(site):
         (["--result-cache-size=0"], "result_cache_size"),
         (["--processes=-1"], "--processes"),
         (["--processes=many"], "--processes"),
+        (["--processes=20000000"], "processes is 20000000: it must be a whole number, 0 to 1024"),
         (["--log-level=loud"], "--log-level"),
         (["--unknown"], "--unknown"),
         (["--worker-id"], "--worker-id"),
@@ -238,6 +240,27 @@ async def test_a_wrong_option_exits_2_and_says_what_is_wrong(site, options, comp
     assert (said.code, said.out) == (2, "")
     assert complaint in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["control-plane", "--processes=0", "--data-dir=.fastqueue"],
+        ["subworker", "--task-modules=tasks"],
+        ["list", "--task-modules=tasks"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+async def test_in_a_directory_that_is_gone_a_command_exits_2_and_says_so(site, arguments):
+    command = [sys.executable, "-P", "-m", "fastqueue", *arguments]
+    program = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    process = site.run("gone", sys.executable, "-c", program, *command)
+    assert await process.exit_code() == 2
+    assert "No such file or directory" in process.log
+    assert "Traceback" not in process.log
 
 
 # -- stopping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -232,6 +233,21 @@ async def test_a_supervisor_that_is_stopped_as_it_starts_leaves_nothing(site):
     await bounded(supervisor.stop())
     assert supervisor.pids == []
     await bounded(supervisor.wait())
+
+
+async def test_a_supervisor_hears_the_order_to_stop_while_it_starts_many(site, caplog):
+    caplog.set_level(logging.DEBUG, "fastqueue.subworker.supervisor")
+    site.write("tasks.py", TASKS)
+    settings = SubworkerSettings(
+        control_plane_address=site.base_address,
+        task_modules=(str(site.folder / "tasks.py"),),
+    )
+    supervisor = Supervisor(settings, numbered("w", 40))
+    await supervisor.start()
+    await eventually(lambda: len(supervisor.pids) > 1)
+    await bounded(supervisor.stop(0))
+    assert supervisor.pids == []
+    assert sum("is process" in record.message for record in caplog.records) < 20
 
 
 @pytest.mark.parametrize("name", ["queue", "types", "fastqueue"])

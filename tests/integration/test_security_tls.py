@@ -233,9 +233,11 @@ async def test_files_of_tls_that_cannot_be_used_are_named(cluster, authority, tm
     mine, other = authority.issue("127.0.0.1"), authority.issue("localhost")
     (tmp_path / "garbage").write_text("garbage")
     garbage = str(tmp_path / "garbage")
+    os.mkfifo(tmp_path / "pipe")
     for change, why in [
         ({"tls_cert": str(tmp_path / "none")}, "tls_cert .*can't be read: No such file"),
         ({"tls_key": str(tmp_path / "none")}, "tls_key .*can't be read: No such file"),
+        ({"tls_key": str(tmp_path / "pipe")}, "tls_key .*can't be read: .* not a regular file"),
         ({"tls_key": other["tls_key"]}, "isn't that of the certificate"),
         ({"tls_key": garbage}, "isn't in PEM"),
         ({"tls_client_ca": garbage}, "holds no certificates"),

@@ -390,6 +390,22 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match=r"fastqueue\.toml can't be read"):
             ClientSettings.resolve()
 
+    @pytest.mark.parametrize("name", ["fastqueue.toml", "pyproject.toml"])
+    def test_a_file_without_an_end_or_a_writer_is_an_error_at_once(self, name):
+        Path(name).symlink_to("/dev/zero")
+        with pytest.raises(ConfigurationError, match=rf"{name} can't be read: .* regular file"):
+            ClientSettings.resolve()
+        Path(name).unlink()
+        os.mkfifo(name)
+        with pytest.raises(ConfigurationError, match=rf"{name} can't be read: .* regular file"):
+            ClientSettings.resolve()
+
+    def test_a_file_larger_than_any_settings_is_an_error(self):
+        with open("fastqueue.toml", "wb") as file:
+            file.truncate(5 * 1024**2)
+        with pytest.raises(ConfigurationError, match=r"fastqueue\.toml can't be read: .* larger"):
+            ClientSettings.resolve()
+
     @pytest.mark.parametrize("content", ["tool = 5 # fastqueue", "[tool]\nfastqueue = 5"])
     def test_a_pyproject_with_something_else_in_our_place(self, content):
         write("pyproject.toml", content)
@@ -425,10 +441,12 @@ class TestWrongValues:
     @pytest.mark.parametrize(
         ("settings", "least"), [(ControlPlaneSettings, 0), (SubworkerSettings, 1)]
     )
-    def test_how_few_processes_there_may_be(self, settings, least):
+    def test_how_few_and_how_many_processes_there_may_be(self, settings, least):
         assert settings.resolve(processes=least).processes == least
-        with pytest.raises(ConfigurationError, match=f"processes is .* {least} or more"):
-            settings.resolve(processes=least - 1)
+        assert settings.resolve(processes=1024).processes == 1024
+        for wrong in (least - 1, 1025):
+            with pytest.raises(ConfigurationError, match=f"processes is .* {least} to 1024"):
+                settings.resolve(processes=wrong)
 
     @EVERY_PROCESS
     def test_a_log_level_is_one_of_four(self, settings):
@@ -552,6 +570,11 @@ class TestTokens:
         with pytest.raises(ConfigurationError, match="token_file") as caught:
             ClientSettings.resolve(token_file=path)
         assert not content or content.decode(errors="replace") not in str(caught.value)
+
+    def test_a_file_that_nobody_writes_to_is_an_error_at_once(self, tmp_path):
+        os.mkfifo(tmp_path / "token", 0o600)
+        with pytest.raises(ConfigurationError, match=r"token_file .* not a regular file"):
+            ClientSettings.resolve(token_file=tmp_path / "token")
 
     @pytest.mark.parametrize("value", ["", "fifteen-letters", "x" * 1_025, "a\nb" * 10, 7])
     def test_what_keeps_nobody_out_is_an_error_that_says_how_to_make_one(self, value):

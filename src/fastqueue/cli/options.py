@@ -163,7 +163,7 @@ class ControlPlaneOptions(TypedDict, total=False):
         int | None,
         typer.Option(
             min=0,
-            help="Local subworker processes; 0 for a coordinator only [default: one less than "
+            help="Local subworker processes, up to 1024; 0 for a coordinator only [default: one less than "
             "there are CPUs, 1 to 4].",
         ),
     ]

@@ -11,12 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastqueue.config.regular_file import read_regular_file
 from fastqueue.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["FileSettings", "read_file_settings"]
+
+# A `pyproject.toml` has the settings of many tools; nobody's is as large as this.
+_BYTES_MAX = 4 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,13 @@ def _read_document() -> tuple[str, Mapping[str, Any]]:
 
 def _read_bytes(name: str) -> bytes | None:
     try:
-        with open(name, "rb") as file:
-            return file.read()
+        return read_regular_file(name, _BYTES_MAX)[0]
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigurationError(f"{os.path.abspath(name)} can't be read: {error}") from error
+        raise ConfigurationError(
+            f"{os.path.abspath(name)} can't be read: {error.strerror or error}"
+        ) from error
 
 
 def _parse(content: bytes, path: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
+from fastqueue.config.regular_file import read_regular_file
 from fastqueue.errors import ConfigurationError
 
 __all__ = ["PeerSecurity", "check_token", "read_token_file"]
@@ -63,16 +64,14 @@ def read_token_file(value: object, setting: str) -> str:
     """
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
     try:
-        with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            # One byte more than fits, so that a longer file is refused and not cut.
-            content = file.read(4 * TOKEN_LENGTH_MAX + 1)
+        # A character takes up to four bytes.
+        content, mode = read_regular_file(path, 4 * TOKEN_LENGTH_MAX)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"{setting} {str(value)!r} can't be read: {why}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(
-            f"{setting} {path!r} can be read by others (its mode is {mode:03o}): say "
+            f"{setting} {path!r} can be read by others (its mode is {stat.S_IMODE(mode):03o}): say "
             f"`chmod 600 {path}`, and make a new token if somebody may have read it"
         )
     try:

@@ -37,6 +37,9 @@ BASE_ADDRESS = "tcp://127.0.0.1:5555"
 
 # Each slot may be a thread, and a subworker holds as many leases.
 CONCURRENCY_MAX = 10_000
+# Each is an interpreter, of some 30 MB before it has imported a task module: more than a thousand
+# on one machine is a slip of the finger, which shall not use up its memory.
+PROCESSES_MAX = 1_024
 _CONCURRENCY = values.integer(1, maximum=CONCURRENCY_MAX)
 _GRACE = values.seconds(zero_allowed=True)
 _LOG_LEVEL = values.one_of("debug", "info", "warning", "error")
@@ -258,7 +261,9 @@ class ControlPlaneSettings(_Settings):
         default=86_400.0, metadata=_checked_by(values.seconds(zero_allowed=False))
     )
     insecure: bool = field(default=False, metadata=_checked_by(values.flag))
-    processes: int | None = field(default=None, metadata=_checked_by(values.integer(0)))
+    processes: int | None = field(
+        default=None, metadata=_checked_by(values.integer(0, maximum=PROCESSES_MAX))
+    )
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
     task_modules: tuple[str, ...] | None = field(default=None, metadata=_checked_by(values.texts))
     concurrency: int | None = field(default=None, metadata=_checked_by(_CONCURRENCY))
@@ -368,7 +373,9 @@ class SubworkerSettings(_PeerSettings):
     grace_s: float = field(default=30.0, metadata=_checked_by(_GRACE))
     allow_pickle: bool = field(default=False, metadata=_checked_by(values.flag))
     task_modules: tuple[str, ...] = field(default=(), metadata=_checked_by(values.texts))
-    processes: int = field(default=1, metadata=_checked_by(values.integer(1)))
+    processes: int = field(
+        default=1, metadata=_checked_by(values.integer(1, maximum=PROCESSES_MAX))
+    )
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
 
 

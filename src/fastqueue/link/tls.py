@@ -8,12 +8,16 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
+from fastqueue.config.regular_file import read_regular_file
 from fastqueue.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from fastqueue.config import PeerSecurity
 
 __all__ = ["HANDSHAKE_TIMEOUT_S", "SHUTDOWN_TIMEOUT_S", "peer_context", "server_context"]
+
+# The certificates of all the world's authorities are a quarter of a MiB.
+_BYTES_MAX = 16 * 1024**2
 
 HANDSHAKE_TIMEOUT_S = 5.0
 """What the handshake of TLS may take, in seconds."""
@@ -99,8 +103,7 @@ def _load_ca(context: ssl.SSLContext, path: str, setting: str) -> None:
 
 def _check_readable(setting: str, path: str) -> None:
     try:
-        with open(path, "rb"):
-            return
+        read_regular_file(path, _BYTES_MAX)
     except OSError as error:
         raise ConfigurationError(
             f"{setting} {path!r} can't be read: {error.strerror or error}"

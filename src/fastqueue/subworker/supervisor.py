@@ -109,6 +109,8 @@ class Supervisor:
         self._children = [_Child(worker_id) for worker_id in worker_ids]
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        # One is spawned at a time, so that an order to stop is heard while many are.
+        self._spawning = asyncio.Lock()
         self._abandoned = False
 
     @property
@@ -235,13 +237,9 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with ours, contextlib.closing(Board.create(self._settings.concurrency)) as board:
             with theirs:
-                child.process = process = await asyncio.create_subprocess_exec(
-                    *self._command(child.worker_id, board),
-                    stdin=theirs.fileno(),
-                    env=self._environment(),
-                    pass_fds=[board.fileno()],
-                    start_new_session=True,
-                )
+                process = await self._spawn(child, board, theirs)
+            if process is None:
+                return "wasn't started", False
             if self._stopping.is_set():
                 child.send_signal(signal.SIGTERM)
             logger.debug("subworker %s is process %d", child.worker_id, process.pid)
@@ -262,6 +260,22 @@ class Supervisor:
         if instance and self._on_death is not None:
             self._on_death(instance, how, running)
         return f"(process {process.pid}) {how}", code >= 0 or -code in _FAULTS
+
+    async def _spawn(
+        self, child: _Child, board: Board, theirs: socket.socket
+    ) -> asyncio.subprocess.Process | None:
+        """Start one process; None if the order to stop came first."""
+        async with self._spawning:
+            if self._stopping.is_set():
+                return None
+            child.process = await asyncio.create_subprocess_exec(
+                *self._command(child.worker_id, board),
+                stdin=theirs.fileno(),
+                env=self._environment(),
+                pass_fds=[board.fileno()],
+                start_new_session=True,
+            )
+            return child.process
 
     def _environment(self) -> dict[str, str]:
         """Return the variables of a child: of the tokens, its own alone.

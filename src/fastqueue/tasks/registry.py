@@ -277,7 +277,14 @@ def load_task_modules(
         TaskImportError: a module doesn't import; the cause is chained.
         TaskNameConflict: two functions claim one task name.
     """
-    _put_on_path(os.getcwd(), 0)
+    try:
+        current = os.getcwd()
+    except OSError as error:
+        raise TaskImportError(
+            "the current directory, where task modules are looked for first, is gone "
+            f"({error.strerror}): go to one that is there"
+        ) from None
+    _put_on_path(current, 0)
     importlib.invalidate_caches()
     for name in (part.strip() for entry in names for part in entry.split(",")):
         if not name:

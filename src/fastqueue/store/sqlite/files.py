@@ -60,8 +60,8 @@ class DirectoryLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.where = str(directory.absolute())
         try:
+            self.where = str(directory.absolute())
             _make_durably(directory)
             self._file = os.open(
                 directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
