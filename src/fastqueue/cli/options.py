@@ -163,8 +163,8 @@ class ControlPlaneOptions(TypedDict, total=False):
         int | None,
         typer.Option(
             min=0,
-            help="Local subworker processes, up to 1024; 0 for a coordinator only [default: one less than "
-            "there are CPUs, 1 to 4].",
+            help="Local subworker processes, up to 1024; 0 for a coordinator only [default: one "
+            "less than there are CPUs, 1 to 4].",
         ),
     ]
     grace: _Grace
