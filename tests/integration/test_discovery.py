@@ -196,6 +196,14 @@ async def test_how_many_it_knows_is_bounded_and_the_last_heard_is_the_current_on
         assert listener.current() == last
 
 
+async def test_a_file_at_the_discovery_address_stays_and_the_start_is_refused(tmp_path):
+    path = tmp_path / "precious.txt"
+    path.write_text("precious")
+    with pytest.raises(ConfigurationError, match=r"is no socket.* --discovery-address"):
+        await Announcer(f"ipc://{path}", announcement()).start()
+    assert path.read_text() == "precious"
+
+
 async def test_garbage_is_reported_once_and_disturbs_nothing(caplog):
     came = asyncio.Event()
     async with (

@@ -290,6 +290,32 @@ async def test_a_pair_over_a_unix_socket_outlives_what_a_killed_server_left(tmp_
         assert await receive_all(server, 1) == [b"hello"]
 
 
+@pytest.mark.parametrize("scheme", ["ipc", "IPC", "unix"])
+async def test_a_unix_socket_is_its_owners_alone_and_takes_no_others_place(tmp_path, scheme):
+    path = tmp_path / "socket"
+    address = f"{scheme}://{path}"
+    umask = os.umask(0)
+    try:
+        async with PairPattern(address, is_server=True):
+            assert path.stat().st_mode & 0o777 == 0o600
+            with pytest.raises(PatternError, match="in use"):
+                await BusPattern(address, listen=True).start()
+            assert path.is_socket()
+    finally:
+        os.umask(umask)
+
+
+async def test_a_file_or_link_where_a_pattern_is_to_listen_stays_as_it_is(tmp_path):
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("precious")
+    link.symlink_to(file)
+    for path in (file, link, tmp_path):
+        with pytest.raises(PatternError, match=f"can't listen at ipc://{path}: .* is no socket"):
+            await PairPattern(f"ipc://{path}", is_server=True).start()
+    assert link.is_symlink()
+    assert file.read_text() == "precious"
+
+
 async def test_an_empty_request_gets_an_empty_reply():
     async with (
         ReqRepPattern(ANYWHERE, is_server=True) as server,

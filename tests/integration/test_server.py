@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from fastqueue import Client
-from fastqueue.config import ControlPlaneSettings
+from fastqueue.config import Address, ControlPlaneSettings
 from fastqueue.control_plane.app import ControlPlane
+from fastqueue.control_plane.listener import Listener
 from fastqueue.core.records import NewTask
 from fastqueue.errors import ConfigurationError, ControlPlaneUnavailable
 from fastqueue.protocol import messages as msg
@@ -148,9 +149,15 @@ async def test_a_frame_over_the_limit_ends_only_its_own_connection(cluster) -> N
 
 
 async def test_a_unix_socket_serves_as_well_and_is_its_owners_alone(cluster, tmp_path) -> None:
-    path = tmp_path / "queue.sock"
-    await cluster.start_control_plane(base_address=f"ipc://{path}")
-    assert path.stat().st_mode & 0o777 == 0o600
+    path, discovery = tmp_path / "queue.sock", tmp_path / "discovery.sock"
+    umask = os.umask(0)
+    try:
+        await cluster.start_control_plane(
+            base_address=f"ipc://{path}", discovery_address=f"ipc://{discovery}"
+        )
+    finally:
+        os.umask(umask)
+    assert [one.stat().st_mode & 0o777 for one in (path, discovery)] == [0o600, 0o600]
     await cluster.add_subworker(registry_of(add), control_plane_address=f"ipc://{path}")
     client = await cluster.client(control_plane_address=f"ipc://{path}")
     assert (await client.submit_task("add", (1, 2))).result == 3
@@ -172,6 +179,32 @@ async def test_a_dead_unix_socket_is_replaced_and_a_living_one_refused(cluster, 
         await second.start()
     client = await cluster.client(control_plane_address=f"ipc://{path}")
     assert (await client.inspect())["clients"] == 1
+
+
+async def test_a_file_at_the_base_address_stays_and_the_start_is_refused(cluster, tmp_path) -> None:
+    path = tmp_path / "precious.txt"
+    path.write_text("precious")
+    with pytest.raises(ConfigurationError, match=r"is no socket.* --base-address"):
+        await cluster.start_control_plane(base_address=f"ipc://{path}")
+    assert path.read_text() == "precious"
+
+
+async def test_nobody_else_may_connect_to_a_unix_socket_at_any_time(monkeypatch, tmp_path) -> None:
+    """Whatever the umask is: its mode is set before it listens."""
+    chmod, refused = os.chmod, []
+
+    def chmod_and_try(path: str, mode: int) -> None:
+        with socket.socket(socket.AF_UNIX) as early, pytest.raises(ConnectionRefusedError):
+            early.connect(path)
+        refused.append(path)
+        chmod(path, mode)
+
+    monkeypatch.setattr(os, "chmod", chmod_and_try)
+    path = str(tmp_path / "queue.sock")
+    listener = Listener(asyncio.Protocol)  # type: ignore[arg-type]
+    await listener.start(Address(scheme="ipc", path=path))
+    listener.close()
+    assert refused == [path]
 
 
 async def test_a_peer_that_says_nothing_is_hung_up_on(cluster, monkeypatch) -> None:

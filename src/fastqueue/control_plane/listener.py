@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import errno
 import logging
 import os
 import socket
 from typing import TYPE_CHECKING
 
+from fastqueue.config.unix_socket import SOCKET_MODE, remove_dead_socket
 from fastqueue.control_plane.drop_log import DropLog
 from fastqueue.errors import ConfigurationError
 from fastqueue.link.tls import HANDSHAKE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S
@@ -67,12 +67,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             if address.scheme == "ipc":
-                _check_socket_is_dead(address.path)
-                self._server = await loop.create_unix_server(
-                    self._make_connection, address.path, backlog=_BACKLOG
-                )
-                os.chmod(address.path, 0o600)
+                bound = _bound_unix_socket(address.path)
                 self._socket_path = address.path
+                self._server = await loop.create_unix_server(
+                    self._make_connection, sock=bound, backlog=_BACKLOG
+                )
                 return address
             if address.scheme == "tls":
                 return await self._start_tls(address)
@@ -174,17 +173,21 @@ class Listener:
             self._drops.note(peer, ConnectionError(why))
 
 
-def _check_socket_is_dead(path: str) -> None:
-    """Refuse a Unix socket that somebody listens at; asyncio would replace any.
+def _bound_unix_socket(path: str) -> socket.socket:
+    """Return a Unix socket that has its path and doesn't listen yet.
 
     What a control plane that was killed left behind is replaced.
 
     Raises:
-        OSError: somebody listens there.
+        OSError: somebody listens there, or it can't be there.
     """
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    remove_dead_socket(path)
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.setblocking(False)
+        bound.bind(path)
+        os.chmod(path, SOCKET_MODE)
+    except OSError:
+        bound.close()
+        raise
+    return bound

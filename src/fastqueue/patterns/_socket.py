@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pynng
 
 from fastqueue.errors import ConfigurationError, PatternClosed, PatternError, PatternTimeout
+from fastqueue.patterns._listening import listen
 from fastqueue.patterns._readiness import Readiness, expire, is_readable
 from fastqueue.patterns._stats import sent_count
 
@@ -85,8 +86,10 @@ class SocketOptions:
             )
 
 
-def explain(error: pynng.NNGException) -> str:
-    """Return NNG's own words for `error`, for use at the end of a message."""
+def explain(error: OSError | pynng.NNGException) -> str:
+    """Return the system's or NNG's own words for `error`, for use at the end of a message."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return str(error.args[0]) if error.args else type(error).__name__
 
 
@@ -136,10 +139,10 @@ class NngSocket:
             PatternError: the address is bad or in use; the socket is closed.
         """
         try:
-            listener = self.raw.listen(self.address)
+            listener = listen(self.raw, self.address)
             if self.address.endswith(":0"):
                 self.address = f"{self.address.split('://')[0]}://{listener.local_address}"
-        except pynng.NNGException as error:
+        except (OSError, pynng.NNGException) as error:
             self.close(linger_s=0)
             raise PatternError(f"can't listen at {self.address}: {explain(error)}") from error
 
