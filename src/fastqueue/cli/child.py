@@ -27,6 +27,7 @@ from fastqueue.config import SubworkerSettings
 from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.app import Subworker
 from fastqueue.subworker.board import Board
+from fastqueue.subworker.forks import let_go_in_forks
 from fastqueue.subworker.supervisor import CONNECTED, IMPORTED, STOP_MARGIN_S
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _run(given: Mapping[str, object], board: Board) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)  # what tasks print is seen when it is printed
     subworker = Subworker(settings, board=board)
+    let_go_in_forks(subworker.descriptors)
     if not uvloop.run(_serve(subworker, settings, parent)):
         # A thread is still in a task; the interpreter isn't to wait for it.
         flush()

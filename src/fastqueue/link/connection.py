@@ -76,6 +76,12 @@ class Connection(asyncio.Protocol):
         """Say whether frames can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
+    def fileno(self) -> int:
+        """Return the descriptor of its socket, or -1 if it isn't open."""
+        if self._transport is None:
+            return -1
+        return cast("socket.socket", self._transport.get_extra_info("socket")).fileno()
+
     @property
     def is_writable(self) -> bool:
         """Say whether the peer keeps up with what is sent."""

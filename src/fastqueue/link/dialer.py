@@ -132,6 +132,10 @@ class Dialer:
         heard = f"; last announced at {current.address}" if current else "; nothing is announced"
         return f"by its announcements at {self._discovery_address}{heard}{last}"
 
+    def fileno(self) -> int:
+        """Return the descriptor of the connection, also while it is greeted; -1 if none is open."""
+        return -1 if self._greeted is None else self._greeted.fileno()
+
     async def start(self) -> None:
         """Begin to look for the control plane; returns at once."""
         if self._listener is not None:

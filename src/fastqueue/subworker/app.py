@@ -96,6 +96,11 @@ class Subworker:
             _warn_while_unconnected(self._runtime, self._dialer), name="fastqueue-unconnected"
         )
 
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of the connections to the control plane that are open."""
+        links = (self._dialer, self._heartbeats)
+        return [n for link in links if link is not None and (n := link.fileno()) >= 0]
+
     async def connected(self) -> None:
         """Wait until the control plane knows this subworker, once started."""
         if self._runtime is not None:

@@ -91,6 +91,11 @@ class Heartbeats:
             )
             self._thread.start()
 
+    def fileno(self) -> int:
+        """Return the descriptor of its connection, or -1 if none is open."""
+        connection = self._socket
+        return -1 if connection is None else connection.fileno()
+
     def stop(self) -> None:
         """Let the thread end, without waiting for it."""
         self._stopping.set()
