@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -132,7 +133,8 @@ async def test_stats_tell_which_subworkers_and_tasks_there_are(site):
     assert "add" in stats["task_names"]
     said = await say(site, "stats")
     assert said.code == 0
-    assert "main-1" in said.out
+    (row,) = (line for line in said.out.splitlines() if "main-1" in line)
+    assert re.search(r" \d+\.\d  ", row), "how long ago it was heard is told to a tenth"
 
 
 async def test_list_shows_what_modules_define_and_nothing_that_they_print(site):
@@ -192,6 +194,7 @@ async def test_a_wrong_command_line_exits_2_and_says_what_is_wrong(site, command
     assert (said.code, said.out) == (2, "")
     assert complaint in said.err
     assert "Traceback" not in said.err
+    assert "no control plane" not in said.err  # none was looked for
 
 
 def test_a_reader_that_has_gone_is_no_reason_for_noise(tmp_path):

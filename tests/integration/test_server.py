@@ -57,6 +57,8 @@ async def _is_hung_up(reader: asyncio.StreamReader) -> bool:
         frame(os.urandom(200)),
         frame(msg.encode(["not", "a", "hello"])),
         frame(b"x" * 5000),
+        frame(msg.encode({"type": "evil\n2026 ERROR forged"})),
+        frame(_hello()[4:].replace(b"test", b"e\n\x1b[")),
         _hello()[:10],
     ],
 )
@@ -71,6 +73,7 @@ async def test_a_stranger_is_dropped_and_the_others_are_served(cluster, garbage,
     writer.close()
     assert (await client.submit_task("add", (1, 2))).result == 3
     assert len([r for r in caplog.records if "dropped" in r.getMessage()]) <= 1
+    assert all(r.getMessage().isprintable() for r in caplog.records)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,8 @@ async def test_a_stranger_is_dropped_and_the_others_are_served(cluster, garbage,
         random.Random(7).randbytes(100),
         msg.encode([99, 1]),
         msg.encode([1, 1, [["", "add", 2, 0, b""]]]),
+        msg.encode([1, 1, [["id", "add\n\x1b[2J", 2, 0, b""]]]),
+        msg.encode([1, 1, [["i\nd", "add", 2, 0, b""]]]),
         msg.encode(msg.Report(1, [])),
         msg.encode(msg.Ready(["add"], 1, [])),
     ],
@@ -103,6 +108,30 @@ async def test_a_subworker_may_not_submit(cluster) -> None:
     writer.write(frame(msg.encode(msg.Submit(1, []))))
     assert await _is_hung_up(reader)
     writer.close()
+
+
+async def test_no_line_of_a_reported_stack_looks_like_one_of_the_log(cluster, caplog) -> None:
+    await cluster.start()
+    client = await cluster.client()
+
+    async def is_known() -> bool:
+        return bool((await client.inspect())["subworkers"])
+
+    writers = []
+    for role, message in (
+        ("subworker", msg.Ready(["add"], 1, [])),
+        ("heartbeat", msg.Heartbeat(3.0, stack="at line 1\n2026 ERROR forged\n\x1b[2J\r")),
+    ):
+        reader, writer = await _open(cluster.address)
+        writers.append(writer)
+        writer.write(_hello(role=role))
+        await _read_frame(reader)
+        writer.write(frame(msg.encode(message)))
+        await eventually(is_known)
+    [line] = await eventually(lambda: [m for m in caplog.messages if "is blocked" in m])
+    assert line.split("\n")[1:] == ["  at line 1", "  2026 ERROR forged", r"  \x1b[2J\r"]
+    for writer in writers:
+        writer.close()
 
 
 async def test_another_protocol_version_is_told_so(cluster) -> None:

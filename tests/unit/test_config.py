@@ -486,6 +486,11 @@ class TestWrongValues:
         with pytest.raises(ConfigurationError, match="task_modules is"):
             SubworkerSettings.resolve(task_modules=value)
 
+    @pytest.mark.parametrize("setting", ["data_dir", "worker_id"])
+    def test_of_a_control_character_it_is_said_what_is_wrong(self, setting):
+        with pytest.raises(ConfigurationError, match=rf"{setting} is 'a\\x07b': .* unprintable"):
+            ControlPlaneSettings.resolve(**{setting: "a\x07b"})
+
     @pytest.mark.parametrize("value", ["", " ", "a b", "x" * 201, "a\n\x00", 5])
     def test_a_worker_id_is_a_short_text_without_spaces(self, value):
         with pytest.raises(ConfigurationError, match="worker_id is"):

@@ -18,7 +18,7 @@ from fastqueue.cli.logs import configure_logs
 from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
 from fastqueue.errors import ConfigurationError, TaskTimeout
 from fastqueue.tasks.models import TaskPriority, TaskStatus
-from fastqueue.tasks.registry import TaskRegistry, load_task_modules
+from fastqueue.tasks.registry import TaskRegistry, load_task_modules, task_name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -83,7 +83,13 @@ def run_submit(
         priority: its priority.
         non_blocking: whether to return once it is stored.
         as_json: whether to write JSON.
+
+    Raises:
+        ConfigurationError: the name can't be one, or `kwargs` isn't a JSON object.
+        FastQueueError: as for `Client.submit_task`.
     """
+    # Before anybody is looked for: it needs no control plane to see it.
+    task_name_of(task_name)
     values = [parse_value(text) for text in args]
     named = {} if kwargs is None else parse_kwargs(kwargs)
     timeout_s = ClientSettings.resolve(**given).timeout_s
@@ -215,10 +221,14 @@ def _show_stats(stats: Mapping[str, Any]) -> None:
             if isinstance(entries[0], dict):
                 columns = list(entries[0])
                 titles = [column.replace("_", " ") for column in columns]
-                rows = [[entry[column] for column in columns] for entry in entries]
+                rows = [[_shown(entry[column]) for column in columns] for entry in entries]
                 output.show_table([f"{name}: {titles[0]}", *titles[1:]], rows)
             else:
                 output.show_table([name.replace("_", " ")], [[entry] for entry in entries])
+
+
+def _shown(fact: object) -> object:
+    return f"{fact:.1f}" if isinstance(fact, float) else fact
 
 
 # -- list

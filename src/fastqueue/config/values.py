@@ -80,9 +80,11 @@ def text(value: object, setting: str) -> str:
     """Take a text or a path, not an empty one."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if isinstance(value, str) and value.strip() and value.isprintable():
-        return value.strip()
-    raise ConfigurationError(f"{setting} is {value!r}: it must be a text, and not an empty one")
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{setting} is {value!r}: it must be a text, and not an empty one")
+    if not value.isprintable():
+        raise ConfigurationError(f"{setting} is {value!r}: it has an unprintable character in it")
+    return value.strip()
 
 
 def address(

@@ -6,6 +6,7 @@ Runs right after a commit, when the store may be read and nothing in it is uncom
 from __future__ import annotations
 
 import logging
+import textwrap
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from fastqueue.core import effects as fx
@@ -129,7 +130,8 @@ def _log_blocked(effect: fx.TellBlocked) -> None:
         effect.worker_id,
         what,
         effect.seconds,
-        effect.stack,
+        # Whatever is in it, none of its lines looks like one of ours.
+        textwrap.indent(effect.stack, "  "),
     )
 
 

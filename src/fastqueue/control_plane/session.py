@@ -12,6 +12,7 @@ from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
 from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.protocol import messages as msg
+from fastqueue.protocol.printable import printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -124,6 +125,12 @@ class Session:
 
     def _submit(self, hello: msg.Hello, message: msg.Submit) -> cmd.Submit:
         tasks, refused = message.tasks, []
+        for new in tasks:
+            if not (new.name.isprintable() and new.task_id.isprintable()):
+                raise ProtocolError(
+                    f"the name of a task or its id has an unprintable character in it: "
+                    f"{new.name!r} ({new.task_id!r})"
+                )
         if any(new.callback is not None for new in tasks):
             accepted = []
             for new in tasks:
@@ -148,7 +155,7 @@ class Session:
             message.blocked_s,
             message.task_name,
             message.task_id,
-            message.stack,
+            "\n".join(printable(line) for line in message.stack.split("\n")),
         )
 
     def _worker_command(self, hello: msg.Hello, message: msg.ToControlPlane) -> cmd.Command | None:

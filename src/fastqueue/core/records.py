@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_QUEUE",
     "EPOCH_BITS",
     "LEASE_BITS",
+    "SHORT_TEXT_LENGTH_MAX",
     "Callback",
     "HeldLease",
     "Lease",
@@ -35,7 +36,8 @@ DEFAULT_QUEUE = "default"
 
 TaskId = Annotated[str, Meta(min_length=1, max_length=64)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
-ShortText = Annotated[str, Meta(max_length=200)]
+SHORT_TEXT_LENGTH_MAX = 200
+ShortText = Annotated[str, Meta(max_length=SHORT_TEXT_LENGTH_MAX)]
 Rank = Annotated[int, Meta(ge=0, le=3)]
 FormatCode = Annotated[int, Meta(ge=0, le=1)]
 

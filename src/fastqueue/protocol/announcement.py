@@ -72,4 +72,6 @@ class Announcement(msgspec.Struct, frozen=True):
             return None
         if wire.service != _MARK or not wire.control_plane_id or not wire.address:
             return None
+        if not (wire.control_plane_id.isprintable() and wire.address.isprintable()):
+            return None
         return cls(wire.control_plane_id, wire.address, wire.epoch, wire.protocol)

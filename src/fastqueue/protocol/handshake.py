@@ -16,8 +16,10 @@ import hmac
 import secrets
 
 from fastqueue._version import __version__
+from fastqueue.core.records import SHORT_TEXT_LENGTH_MAX
 from fastqueue.errors import ProtocolError
 from fastqueue.protocol import messages as msg
+from fastqueue.protocol.printable import printable
 
 __all__ = [
     "Handshake",
@@ -43,7 +45,7 @@ class Handshake:
     Args:
         role: what the connection is for, one of the roles of `messages`.
         instance: new for each process life.
-        name: for people.
+        name: for people; of one that a peer may not have, what it may have.
         token: the secret shared with the control plane, or None if there is none.
 
     Attributes:
@@ -58,7 +60,7 @@ class Handshake:
                 protocol=msg.PROTOCOL_VERSION,
                 role=role,
                 instance=instance,
-                name=name,
+                name=printable(name)[:SHORT_TEXT_LENGTH_MAX],
                 version=__version__,
                 nonce=new_nonce(),
             )

@@ -26,6 +26,7 @@ from fastqueue.core.records import (
     TaskName,
 )
 from fastqueue.errors import ProtocolError
+from fastqueue.protocol.printable import check_printable, printable
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
@@ -113,6 +114,9 @@ class Hello(Struct, tag="hello", kw_only=True, frozen=True):
     version: ShortText = ""
     nonce: Annotated[bytes, Meta(max_length=NONCE_BYTES)] = b""
 
+    def __post_init__(self) -> None:
+        check_printable(self.role, self.instance, self.name, self.version)
+
 
 class Challenge(Struct, tag="challenge", kw_only=True, frozen=True):
     """Ask a peer to prove that it has a token."""
@@ -139,6 +143,9 @@ class Welcome(Struct, tag="welcome", kw_only=True, frozen=True):
     payload_bytes_max: int
     proof: bytes = b""
 
+    def __post_init__(self) -> None:
+        check_printable(self.control_plane_id)
+
 
 class Refusal(Struct, tag="refusal", kw_only=True, frozen=True):
     """Turn a connection down; `retry` says whether trying again may help."""
@@ -146,6 +153,9 @@ class Refusal(Struct, tag="refusal", kw_only=True, frozen=True):
     code: str
     message: str
     retry: bool = False
+
+    def __post_init__(self) -> None:
+        check_printable(self.code, self.message)
 
 
 class Submit(Struct, array_like=True, tag=1, frozen=True, gc=False):
@@ -195,6 +205,9 @@ class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
     held: _HeldLeases
     at_most_once: _TaskNames = []
 
+    def __post_init__(self) -> None:
+        check_printable(*self.names, *self.at_most_once)
+
 
 class Report(Struct, array_like=True, tag=12, frozen=True, gc=False):
     """Report outcomes; they are kept until `Reported` names the sequence number."""
@@ -227,6 +240,9 @@ class Heartbeat(Struct, array_like=True, tag=15, frozen=True, gc=False):
     task_id: ShortText = ""
     stack: Annotated[str, Meta(max_length=STACK_CHARS_MAX)] = ""
 
+    def __post_init__(self) -> None:
+        check_printable(self.task_name, self.task_id)
+
 
 class Died(Struct, array_like=True, tag=16, frozen=True, gc=False):
     """Say how a subworker's process ended, as its supervisor saw.
@@ -237,6 +253,9 @@ class Died(Struct, array_like=True, tag=16, frozen=True, gc=False):
     instance: ShortText
     cause: ShortText
     running: _Tokens | None
+
+    def __post_init__(self) -> None:
+        check_printable(self.instance, self.cause)
 
 
 class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False):
@@ -343,11 +362,16 @@ _to_client: msgspec.msgpack.Decoder[ToClient] = msgspec.msgpack.Decoder(ToClient
 _to_subworker: msgspec.msgpack.Decoder[ToSubworker] = msgspec.msgpack.Decoder(ToSubworker)
 
 
+def _cited(error: Exception) -> str:
+    # It may have in it what was sent.
+    return printable(str(error))
+
+
 def _decode(decoder: msgspec.msgpack.Decoder[_Message], body: bytes) -> _Message:
     try:
         return decoder.decode(body)
     except _DECODE_ERRORS as error:
-        raise ProtocolError(f"it sent what can't be understood: {error}") from error
+        raise ProtocolError(f"it sent what can't be understood: {_cited(error)}") from error
 
 
 def decode_to_control_plane(body: bytes) -> ToControlPlane:
@@ -393,7 +417,9 @@ def decode_hello(body: bytes | memoryview) -> Hello:
     try:
         return _decode_hello(body)
     except _DECODE_ERRORS as error:
-        raise ProtocolError(f"the first frame isn't a hello of fastqueue: {error}") from error
+        raise ProtocolError(
+            f"the first frame isn't a hello of fastqueue: {_cited(error)}"
+        ) from error
 
 
 def decode_proof(body: bytes | memoryview) -> Proof:
@@ -405,7 +431,9 @@ def decode_proof(body: bytes | memoryview) -> Proof:
     try:
         return _decode_proof(body)
     except _DECODE_ERRORS as error:
-        raise ProtocolError(f"it was asked for a proof and sent something else: {error}") from error
+        raise ProtocolError(
+            f"it was asked for a proof and sent something else: {_cited(error)}"
+        ) from error
 
 
 def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal | Challenge:
@@ -417,4 +445,6 @@ def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal | Challenge:
     try:
         return _greetings.decode(body)
     except _DECODE_ERRORS as error:
-        raise ProtocolError(f"the peer didn't answer like a control plane: {error}") from error
+        raise ProtocolError(
+            f"the peer didn't answer like a control plane: {_cited(error)}"
+        ) from error

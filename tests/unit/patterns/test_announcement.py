@@ -49,6 +49,8 @@ def test_garbage_is_no_announcement(data):
         ONE.encode().replace(b"fastqueue", b"otherness"),
         ONE.encode().replace(b'"epoch":3', b'"epoch":"3"'),
         ONE.encode().replace(b'"cp-1"', b'""'),
+        ONE.encode().replace(b"cp-1", b"cp\\n1"),
+        ONE.encode().replace(b"127.0.0.1", b"\\u001b[2J"),
         ONE.encode() + b" " * ANNOUNCEMENT_BYTES_MAX,
     ],
 )

@@ -197,3 +197,17 @@ def test_a_token_is_good_for_the_roles_it_is_made_for(name, roles) -> None:
             assert answer.code == "role"
             assert name in answer.message
             assert TOKENS[name] not in answer.message
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my program.py", "my program.py"),
+        ("x" * 3_000, "x" * 200),
+        ("a\nb\x1b", "a\\nb\\x1b"),
+        ("\udcff.py", "\\udcff.py"),
+    ],
+)
+def test_a_peer_of_any_name_has_a_hello_that_is_taken(name: str, said: str) -> None:
+    handshake = Handshake(role="client", instance="i", name=name, token=None)
+    assert msg.decode_hello(handshake.hello).name == said

@@ -72,3 +72,54 @@ def test_a_hello_can_be_read_whatever_a_later_version_adds_to_it() -> None:
 def test_what_is_no_hello_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         msg.decode_hello(body)
+
+
+@pytest.mark.parametrize("field", ["role", "instance", "name", "version"])
+@pytest.mark.parametrize("text", ["a\nforged line", "\x1b[2J", "\u202egnp", "\u2028", "\x9b"])
+def test_a_hello_that_would_write_more_than_its_line_is_refused(field: str, text: str) -> None:
+    hello = {"type": "hello", "protocol": 1, "role": "client", "instance": "i", field: text}
+    with pytest.raises(ProtocolError, match="unprintable") as refused:
+        msg.decode_hello(msg.encode(hello))
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("refusal", {"code": "x", "message": "no\nforged line"}),
+        (
+            "welcome",
+            {
+                "protocol": 1,
+                "control_plane_id": "\x1b[2J",
+                "epoch": 1,
+                "frame_bytes_max": 1,
+                "payload_bytes_max": 1,
+            },
+        ),
+        ("forged\nline", {}),
+    ],
+)
+def test_a_greeting_that_would_write_more_than_its_line_is_refused(
+    kind: str, fields: dict[str, object]
+) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        msg.decode_greeting(msg.encode({"type": kind, **fields}))
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [11, ["add", "a\nb"], 1, []],
+        [11, ["add"], 1, [], ["a\nb"]],
+        [15, 1.0, "a\nb"],
+        [15, 1.0, "", "a\nb"],
+        [16, "i", "died\nforged line", None],
+        [16, "i\n", "died", None],
+    ],
+)
+def test_what_a_worker_says_for_a_log_line_fits_on_one(message: list[object]) -> None:
+    with pytest.raises(ProtocolError, match="unprintable") as refused:
+        msg.decode_to_control_plane(msg.encode(message))
+    assert str(refused.value).isprintable()
