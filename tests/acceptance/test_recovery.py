@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections import Counter
 
@@ -367,6 +368,20 @@ async def test_sigterm_ends_a_control_plane_cleanly_and_its_queue_is_there_the_n
     project.subworker("worker")
     results = await collect(client, task_ids)
     assert [results[i].result for i in task_ids] == [3 * n for n in range(50)]
+
+
+async def test_a_control_plane_whose_data_directory_is_removed_ends_and_says_so(project):
+    control_plane = await project.control_plane()
+    client = await project.client()
+    await client.delay("quick", 1)
+    shutil.rmtree(project.folder / "data")
+    # If this is still acknowledged, it is the last.
+    submitting = asyncio.create_task(client.delay("quick", 2))
+    assert await control_plane.exit_code() == 1
+    assert "data' was removed or replaced while it was in use" in control_plane.log
+    submitting.cancel()
+    await asyncio.wait([submitting])
+    client.stop()
 
 
 async def test_a_client_killed_after_its_acknowledgements_has_lost_nothing(project):

@@ -2,7 +2,8 @@
 
 The engine asks once a turn; the store is looked at a few times a second, or sooner when much is
 being submitted. What the core is told here refuses submissions; reports, leases and callbacks go on
-in the room that is left. See docs/adr/0013-disk-space.md for the sizes.
+in the room that is left. If the storage itself was taken away, the look says so, and the control
+plane ends: nothing that it acknowledged then would survive it. See docs/adr/0013-disk-space.md.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ class DiskWatch:
         self._submitted_bytes += size_bytes
 
     def look(self, now: float, *, at_once: bool = False) -> DiskSpace | None:
-        """Return what the core is to know, or None if it is too early to look again."""
+        """Return what the core is to know, or None if it is too early to look again.
+
+        Raises:
+            StoreError: the storage was taken away.
+        """
         if now < self._due and self._submitted_bytes < _LOOK_EVERY_BYTES and not at_once:
             return None
         self._due = now + _LOOK_EVERY_S
@@ -76,5 +81,9 @@ class DiskWatch:
         return DiskSpace(self._is_short, usable, enough, room.where)
 
     def next_due(self) -> float | None:
-        """Return when to look although nothing happens: only while new tasks are refused."""
-        return self._due if self._is_short else None
+        """Return when to look although nothing happens.
+
+        While new tasks are refused, and once after some were accepted: an acknowledgement by a
+        storage that was taken away is noticed, even if it was the last.
+        """
+        return self._due if self._is_short or self._submitted_bytes else None

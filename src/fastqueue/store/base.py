@@ -108,7 +108,11 @@ class Store(Protocol):
         """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
 
     def room(self) -> Room:
-        """Return how much more can be stored; called between transactions, and cheap."""
+        """Return how much more can be stored; called between transactions, and cheap.
+
+        Raises:
+            StoreError: nothing can: the storage itself was taken away.
+        """
 
     def close(self) -> None:
         """Give the storage up; what isn't committed is dropped."""

@@ -54,6 +54,27 @@ def test_a_second_store_on_the_directory_is_refused_naming_the_holder(tmp_path: 
     SqliteStore(tmp_path).close()
 
 
+@pytest.mark.parametrize("name", [DATABASE_NAME, "lock", "."])
+def test_a_store_whose_files_are_removed_in_use_says_so_at_the_next_look(
+    tmp_path: Path, name: str
+) -> None:
+    directory = tmp_path / "data"
+    store = SqliteStore(directory)
+    try:
+        store.load(0.0)
+        assert store.room().free_bytes
+        (directory / name).rename(tmp_path / "away")
+        with pytest.raises(StoreError, match=r"removed or replaced .* is gone"):
+            store.room()
+        directory.mkdir(exist_ok=True)
+        (directory / DATABASE_NAME).touch()
+        (directory / "lock").touch()
+        with pytest.raises(StoreError, match=r"removed or replaced .* is another file"):
+            store.room()
+    finally:
+        store.close()
+
+
 def test_another_process_is_refused_too(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from fastqueue.store.sqlite.store import SqliteStore;"

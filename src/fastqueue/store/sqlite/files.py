@@ -25,12 +25,22 @@ from fastqueue.errors import (
 from fastqueue.store.sqlite.log_check import count_dropped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["DATABASE_NAME", "DirectoryLock", "is_full", "migrate", "no_room", "open_database"]
+__all__ = [
+    "DATABASE_NAME",
+    "LOCK_NAME",
+    "DirectoryLock",
+    "InPlace",
+    "is_full",
+    "migrate",
+    "no_room",
+    "open_database",
+]
 
 DATABASE_NAME = "fastqueue.db"
-_LOCK_NAME = "lock"
+LOCK_NAME = "lock"
 # The lock file's first line is its holder's process id, always this long, so that the second,
 # which says that there is a store, is never written over.
 _HOLDER_WIDTH = 10
@@ -64,7 +74,7 @@ class DirectoryLock:
             self.where = str(directory.absolute())
             _make_durably(directory)
             self._file = os.open(
-                directory / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
             if is_full(error):
@@ -108,6 +118,42 @@ class DirectoryLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+class InPlace:
+    """Tell whether files that are in use are still where they were opened.
+
+    A file that was removed can be written as ever, and is gone with the process that has it open.
+
+    Args:
+        directory: where they are.
+        names: of the files.
+    """
+
+    def __init__(self, directory: Path, names: Iterable[str]) -> None:
+        self._where = str(directory.absolute())
+        self._opened = [(directory / name, os.stat(directory / name)) for name in names]
+
+    def check(self) -> None:
+        """Look whether all are; cheap.
+
+        Raises:
+            StoreError: one was removed or replaced.
+        """
+        for path, opened in self._opened:
+            try:
+                found: os.stat_result | None = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                found = None
+            except OSError:
+                continue  # it isn't known, and what is open can be used
+            if found is None or not os.path.samestat(found, opened):
+                raise StoreError(
+                    f"the data directory {self._where!r} was removed or replaced while it was in "
+                    f"use: its {path.name!r} is {'gone' if found is None else 'another file'}, and "
+                    "what is stored now would be lost. Put back a backup, or start with an empty "
+                    "one; stop the control plane first next time"
+                )
 
 
 def _make_durably(directory: Path) -> None:

@@ -21,7 +21,15 @@ from fastqueue.errors import StoreError
 from fastqueue.store.base import NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
-from fastqueue.store.sqlite.files import DirectoryLock, is_full, no_room, open_database
+from fastqueue.store.sqlite.files import (
+    DATABASE_NAME,
+    LOCK_NAME,
+    DirectoryLock,
+    InPlace,
+    is_full,
+    no_room,
+    open_database,
+)
 from fastqueue.store.sqlite.rows import reads, store_error, stored_task
 from fastqueue.store.sqlite.writer import Writer
 from fastqueue.tasks.models import TaskStatus
@@ -60,6 +68,8 @@ class SqliteStore:
         self._lock = DirectoryLock(directory)
         try:
             self._connection = open_database(directory, durability, self._lock, vfs=vfs)
+            names = (LOCK_NAME,) if durability == "memory" else (LOCK_NAME, DATABASE_NAME)
+            self._in_place = InPlace(directory, names)
         except BaseException:
             self._lock.release()
             raise
@@ -135,7 +145,12 @@ class SqliteStore:
         self._lock.release()
 
     def room(self) -> Room:
-        """Return what the file system has free, and the pages of the file that nothing is on."""
+        """Return what the file system has free, and the pages of the file that nothing is on.
+
+        Raises:
+            StoreError: the files were removed or replaced while they were in use.
+        """
+        self._in_place.check()
         if self._committer is None:
             return Room(sys.maxsize, 0, "memory")
         pages = self._connection.pragma("freelist_count")
