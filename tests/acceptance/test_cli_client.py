@@ -261,6 +261,35 @@ async def test_help_tells_the_commands_and_the_exit_codes(site):
     assert [code[0] for code in codes if code] == ["0", "1", "2", "3", "74", "130"]
 
 
+INTERRUPTED_AT = """\
+import importlib.metadata, os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == os.environ["INTERRUPTED_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+[command] = importlib.metadata.entry_points(group="console_scripts", name="fastqueue")
+sys.exit(command.load()())
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["fastqueue.cli.app", "typer", "fastqueue.cli.control_plane", "fastqueue.core.core"]
+)
+def test_a_command_that_is_interrupted_while_it_loads_exits_130_without_noise(tmp_path, module):
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT, "control-plane", "--processes=0"],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "INTERRUPTED_AT": module},
+        capture_output=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
 def test_help_loads_no_command():
     heavy = ("apsw", "pynng", "uvloop", "fastqueue.control_plane.app", "fastqueue.subworker.app")
     program = f"import sys, fastqueue.cli.app; print([m for m in {heavy!r} if m in sys.modules])"

@@ -1,7 +1,7 @@
 """Own the commands as the user types them: names, options, help.
 
-The entry point `fastqueue`. What a command does is in a module of its own, loaded when it runs, so
-that `fastqueue --help` is quick.
+Started by `fastqueue.__main__`. What a command does is in a module of its own, loaded when it runs,
+so that `fastqueue --help` is quick.
 """
 
 from __future__ import annotations
