@@ -214,7 +214,7 @@ async def test_a_fork_while_another_thread_starts_the_client_does_not_hang(
     program.write_text(
         textwrap.dedent(
             """
-            import os, sys, threading
+            import os, signal, sys, threading
             from fastqueue import SyncClient
 
             client = SyncClient(control_plane_address=sys.argv[1], timeout=30)
@@ -236,6 +236,7 @@ async def test_a_fork_while_another_thread_starts_the_client_does_not_hang(
             client_thread.threading.Thread = usual
             pid = os.fork()
             if pid == 0:
+                signal.alarm(30)  # one that hangs ends all the same
                 assert client.submit_task("add", (3, 4)).result == 7
                 client.stop()
                 os._exit(0)
