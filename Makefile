@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench demo \
+.PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench bench-peers demo \
 	build clean simulate mutants soak fuzz
 
 help: ## Show this.
@@ -131,6 +131,12 @@ mutants: setup ## Plant faults one at a time; the simulation must catch each.
 bench: setup ## Measure the smoke figures.
 	$(BIN) -m benchmarks.bench
 
+PEERS ?=
+ROUNDS ?= 3
+
+bench-peers: setup ## Measure beside other task queues, each in .peers/NAME; PEERS="huey rq", ROUNDS=n.
+	$(BIN) -m benchmarks.peers $(PEERS) --rounds $(ROUNDS) --results benchmarks/RESULTS.md
+
 SECONDS ?= 60
 TARGET ?=
 
@@ -155,7 +161,7 @@ build: setup ## Make the wheel and the sdist in dist/, and check what is in the 
 	fi
 	@$(BIN) -c "$$CHECK_WHEEL"
 
-clean: ## Remove caches and dist/; leave .venv.
+clean: ## Remove caches and dist/; leave .venv and .peers.
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,0 +1,99 @@
+"""Run the comparison: each round visits every peer once, so that all see the same machine."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import fastqueue
+from benchmarks.peers import chart, report
+from benchmarks.peers.catalog import PEERS
+from benchmarks.peers.rows import Row
+from benchmarks.peers.visit import Visit
+
+TASKS_MAX = 20_000
+MEASURE_S = 5.0
+QUIET_LOAD = 0.5
+"""Up to which load average the machine counts as quiet before a run."""
+
+
+def visit(row: Row, tasks_max: int, measure_s: float) -> None:
+    """Measure a peer once, whatever becomes of it: a failure is a finding, too."""
+    with tempfile.TemporaryDirectory(prefix="bench-peers-") as folder:
+        one = Visit(row.peer, row.variant, Path(folder))
+        try:
+            row.tasks = one.measure(row.tasks, tasks_max, measure_s)
+        except (OSError, RuntimeError) as error:
+            row.failures.append(str(error))
+        row.rounds.append(one.figures)
+
+
+def progress(number: int, row: Row, took_s: float) -> str:
+    figures = row.rounds[-1]
+    said = ", ".join(
+        f"{key} {figures[key]:,.0f}"
+        for key in ("end_to_end_per_s", "wrong", "missing")
+        if key in figures
+    )
+    failed = f"; {row.failures[-1]}" if row.failures else ""
+    return f"round {number}: {row.name}: {said or 'nothing measured'} ({took_s:.0f} s){failed}"
+
+
+def head(names: list[str], rounds: int, load: float) -> dict[str, str]:
+    """Return what the figures are to be read with: machine, versions, date, command."""
+    cpu = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.split(":", 1)[1].strip()
+            break
+    chosen = f' PEERS="{" ".join(names)}"' if names else ""
+    was = "quiet" if load <= QUIET_LOAD else "**not quiet**: other work ran beside"
+    return {
+        "machine": f"{os.cpu_count()} cores, {cpu}, Linux {platform.release().split('-')[0]}",
+        "versions": f"fastqueue {fastqueue.__version__}, Python {platform.python_version()}",
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "load": f"The machine was {was} (load average before the run: {load:.1f}).",
+        "command": f"make bench-peers{chosen} ROUNDS={rounds}",
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peers", nargs="*", help="which ones; by default all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=TASKS_MAX, help="at most so many a measure")
+    parser.add_argument("--measure-s", type=float, default=MEASURE_S, help="about so long each")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    parser.add_argument("--results", type=Path, help="write the report and the chart here")
+    options = parser.parse_args()
+    names = [peer.name for peer in PEERS]
+    if unknown := set(options.peers) - set(names):
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
+    chosen = [peer for peer in PEERS if not options.peers or peer.name in options.peers]
+    rows = [Row(peer, variant) for peer in chosen for variant in peer.variants]
+    about = head(options.peers, options.rounds, os.getloadavg()[0])
+    for number in range(1, options.rounds + 1):
+        for row in rows:
+            began = time.monotonic()
+            visit(row, options.tasks, options.measure_s)
+            print(progress(number, row, time.monotonic() - began), file=sys.stderr, flush=True)
+    if options.json:
+        seen = [{"name": r.name, "tasks": r.tasks, "rounds": r.rounds} for r in rows]
+        options.json.write_text(json.dumps({**about, "rows": seen}, indent=2))
+    part = report.text(rows, about, options.measure_s, options.tasks)
+    if options.results:
+        report.write(options.results, part)
+        options.results.with_name("peers.svg").write_text(chart.draw(rows))
+    print(part)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

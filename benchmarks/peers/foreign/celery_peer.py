@@ -1,0 +1,25 @@
+"""Submit to Celery, on Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from celery.result import ResultSet
+from setting import STORE, WAIT_S
+
+app = Celery("peer", broker=STORE, backend=STORE)
+app.conf.update(worker_prefetch_multiplier=100, broker_connection_retry_on_startup=True)
+
+
+@app.task(name="echo")
+def echo(n: int) -> int:
+    return n
+
+
+def submit(count: int) -> list[Any]:
+    return [echo.delay(n) for n in range(count)]
+
+
+def collect(handles: list[Any]) -> list[Any]:
+    return ResultSet(handles).get(timeout=WAIT_S)

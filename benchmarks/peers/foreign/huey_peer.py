@@ -1,0 +1,28 @@
+"""Submit to Huey, on Redis or SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huey import RedisHuey, SqliteHuey
+from setting import DURABILITY, STORE, WAIT_S
+
+if STORE.startswith("redis://"):
+    # A push of each result instead of polling for it.
+    huey = RedisHuey("peer", url=STORE, notify_result=True)
+else:
+    huey = SqliteHuey("peer", filename=STORE, fsync=DURABILITY == "fsync")
+
+
+@huey.task()
+def echo(n: int) -> int:
+    return n
+
+
+def submit(count: int) -> list[Any]:
+    return [echo(n) for n in range(count)]
+
+
+def collect(handles: list[Any]) -> list[Any]:
+    # By default it looks after 50 ms, and then less and less often.
+    return [h.get(blocking=True, timeout=WAIT_S, backoff=1, max_delay=0.002) for h in handles]

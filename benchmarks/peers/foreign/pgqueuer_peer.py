@@ -1,0 +1,68 @@
+"""Submit to PgQueuer, on PostgreSQL; run as a program it is the worker.
+
+It keeps no results: a task that has succeeded counts as having returned what it should.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+from setting import STORE, in_flight, looked_for
+
+IN_FLIGHT = 10
+BATCH = 500
+
+queries: Queries
+
+
+async def work() -> None:
+    pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect(STORE)))
+
+    @pgq.entrypoint("echo")
+    async def echo(job: Job) -> int:
+        return int(job.payload or b"")
+
+    await pgq.run(batch_size=BATCH)
+
+
+async def start() -> None:
+    global queries
+    pool = await asyncpg.create_pool(STORE, min_size=1, max_size=IN_FLIGHT)
+    queries = Queries(AsyncpgPoolDriver(pool))
+
+
+async def submit(count: int) -> list[Any]:
+    async def enqueue(n: int) -> Any:
+        [handle] = await queries.enqueue("echo", b"%d" % n)
+        return handle
+
+    return await in_flight(enqueue, range(count), IN_FLIGHT)
+
+
+async def submit_bulk(count: int) -> list[Any]:
+    handles: list[Any] = []
+    for begin in range(0, count, BATCH):
+        some = range(begin, min(begin + BATCH, count))
+        payloads = [b"%d" % n for n in some]
+        handles += await queries.enqueue(["echo"] * len(some), payloads, [0] * len(some))
+    return handles
+
+
+async def collect(handles: list[Any]) -> list[Any]:
+    numbers = {handle: n for n, handle in enumerate(handles)}
+
+    async def look(missing: list[Any]) -> dict[Any, int]:
+        found = await queries.job_status(missing)
+        return {handle: numbers[handle] for handle, status in found if status == "successful"}
+
+    return await looked_for(look, handles, 0.002)
+
+
+if __name__ == "__main__":
+    asyncio.run(work())

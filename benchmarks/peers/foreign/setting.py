@@ -1,0 +1,59 @@
+"""Tell a peer's module what the runner has set up for it: the one thing that all of them import."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+H = TypeVar("H")
+T = TypeVar("T")
+R = TypeVar("R")
+
+STORE = os.environ["PEER_STORE"]
+"""Where the peer keeps its tasks: the URL of a server, the path of a file, or an address."""
+
+DURABILITY = os.environ["PEER_DURABILITY"]
+"""What was asked of the store, where the peer itself has a choice, such as `fsync`."""
+
+DISCOVERY = os.environ["PEER_DISCOVERY"]
+"""An address that the peer may announce itself at."""
+
+WAIT_S = 30
+"""How long one result is waited for before it counts as missing."""
+
+
+async def in_flight(call: Callable[[T], Awaitable[R]], items: Sequence[T], at_once: int) -> list[R]:
+    """Call an asynchronous client for each item, so many at once; return what came of each."""
+    answers: list[Any] = [None] * len(items)
+    remaining = iter(enumerate(items))
+
+    async def some() -> None:
+        for index, item in remaining:
+            answers[index] = await call(item)
+
+    await asyncio.gather(*(some() for _ in range(min(at_once, len(items)))))
+    return answers
+
+
+async def looked_for(
+    look: Callable[[list[H]], Awaitable[dict[H, Any]]], handles: Sequence[H], interval_s: float
+) -> list[Any]:
+    """Look again and again which of some tasks are done; return their values, `None` if too late.
+
+    Args:
+        look: returns the values of those of the given tasks that are done.
+        handles: the tasks, in the order in which they were submitted; 1,000 are asked for at once.
+        interval_s: how long to wait before looking again.
+    """
+    values: dict[H, Any] = {}
+    until = time.monotonic() + WAIT_S
+    for begin in range(0, len(handles), 1_000):
+        missing = list(handles[begin : begin + 1_000])
+        while missing and time.monotonic() < until:
+            values.update(await look(missing))
+            if missing := [handle for handle in missing if handle not in values]:
+                await asyncio.sleep(interval_s)
+    return [values.get(handle) for handle in handles]

@@ -1,0 +1,35 @@
+"""Submit to taskiq, on Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from setting import STORE, WAIT_S, in_flight
+from taskiq import AsyncTaskiqTask
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
+
+IN_FLIGHT = 100
+
+broker = ListQueueBroker(STORE).with_result_backend(RedisAsyncResultBackend(STORE))
+
+
+@broker.task(task_name="echo")
+async def echo(n: int) -> int:
+    return n
+
+
+async def start() -> None:
+    await broker.startup()
+
+
+async def submit(count: int) -> list[Any]:
+    return await in_flight(echo.kiq, range(count), IN_FLIGHT)
+
+
+async def collect(handles: list[Any]) -> list[Any]:
+    async def wait(handle: AsyncTaskiqTask[int]) -> int:
+        # By default it looks every 200 ms.
+        result = await handle.wait_result(check_interval=0.005, timeout=WAIT_S)
+        return result.return_value
+
+    return await in_flight(wait, handles, IN_FLIGHT)
