@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 Command = tuple[str, ...]
 """Arguments of the Python of the peer's environment; the names in braces are filled in: `{store}`,
-`{durability}`, `{discovery}` (an address), `{port}` (a free one)."""
+`{choice}`, `{discovery}` (an address), `{port}` (a free one)."""
 
 REDIS = "Redis, nothing on disk"
 REDIS_FSYNC = "Redis, appendfsync always"
@@ -20,7 +20,7 @@ class Variant:
     """Be one way to store a peer's tasks: a row of the report."""
 
     store: str
-    durability: str = ""
+    choice: str = ""
     label: str = ""
 
     @property
@@ -52,7 +52,7 @@ FASTQUEUE = Peer(
     requires=(),
     service=(
         *("-m", "fastqueue", "control-plane", "--processes", "0", "--base-address", "{store}"),
-        *("--discovery-address", "{discovery}", "--durability", "{durability}"),
+        *("--discovery-address", "{discovery}", "--durability", "{choice}"),
         *("--log-level", "warning", "--result-cache-size", "50000"),
     ),
     worker=(
@@ -177,9 +177,12 @@ PEERS = (
         requires=("pgqueuer==1.6.0", "asyncpg==0.32.0", _UVLOOP),
         prepare=("-m", "pgqueuer", "--pg-dsn", "{store}", "install"),
         worker=("-m", "pgqueuer_peer"),
-        variants=(Variant(POSTGRESQL),),
+        variants=(
+            Variant(POSTGRESQL, "500", f"{POSTGRESQL}; tasks by 500"),
+            Variant(POSTGRESQL, "1", f"{POSTGRESQL}; tasks one by one"),
+        ),
         note=(
-            "coroutines, taken by 500; "
+            "coroutines, taken and completed by 500 at most, or one by one; "
             "it keeps no results: that it succeeded is looked for every 2 ms"
         ),
     ),

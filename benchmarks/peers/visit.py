@@ -27,8 +27,9 @@ TRIAL = 200
 """How many tasks tell how fast a peer is, so how many it is measured with."""
 
 START_S = 40.0
-MEASURE_S = 100.0
-"""How long starting a peer, or one measure, may take before the visit is given up."""
+MEASURE_S = 60.0
+VISIT_S = 150.0
+"""How long starting a peer, one measure, and all of a visit may take before it is given up."""
 
 LOOK_S = 0.5
 """How often it is looked whether a process that an answer depends on has ended."""
@@ -60,6 +61,7 @@ class Visit:
         Raises:
             VisitError: a step failed or took too long. What was measured before is in `figures`.
         """
+        self._until = time.monotonic() + VISIT_S
         with self._stack:
             self._start()
             self._idle()
@@ -79,7 +81,7 @@ class Visit:
         python = python_of(self.peer)
         given = {
             "store": store,
-            "durability": self.variant.durability,
+            "choice": self.variant.choice,
             "discovery": f"tcp://127.0.0.1:{free_port()}",
             "port": str(free_port()),
         }
@@ -184,10 +186,11 @@ class Visit:
             pipes.stdin.flush()
         except OSError:
             raise VisitError(f"{do}: the producer ended: {self._last_words()}") from None
-        until = time.monotonic() + timeout_s
+        begun = time.monotonic()
+        until = min(begun + timeout_s, self._until)
         while not select.select([pipes.stdout], [], [], LOOK_S)[0]:
             if time.monotonic() > until:
-                raise VisitError(f"{do}: no answer in {timeout_s:.0f} s: {self._last_words()}")
+                raise VisitError(f"{do}: no answer in {until - begun:.0f} s: {self._last_words()}")
             for family in self._families:
                 if family.process.poll() is not None:
                     raise VisitError(f"{do}: the {family.name} ended: {self._last_words()}")

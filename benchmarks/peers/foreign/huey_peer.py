@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from huey import RedisHuey, SqliteHuey
-from setting import DURABILITY, STORE, WAIT_S
+from setting import CHOICE, STORE, WAIT_S
 
 if STORE.startswith("redis://"):
     # A push of each result instead of polling for it.
     huey = RedisHuey("peer", url=STORE, notify_result=True)
 else:
-    huey = SqliteHuey("peer", filename=STORE, fsync=DURABILITY == "fsync")
+    huey = SqliteHuey("peer", filename=STORE, fsync=CHOICE == "fsync")
 
 
 @huey.task()

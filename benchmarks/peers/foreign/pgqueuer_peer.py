@@ -13,7 +13,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
-from setting import STORE, in_flight, looked_for
+from setting import CHOICE, STORE, in_flight, looked_for
 
 IN_FLIGHT = 10
 BATCH = 500
@@ -28,7 +28,7 @@ async def work() -> None:
     async def echo(job: Job) -> int:
         return int(job.payload or b"")
 
-    await pgq.run(batch_size=BATCH)
+    await pgq.run(batch_size=int(CHOICE))
 
 
 async def start() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +13,14 @@ H = TypeVar("H")
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Some write lines for each task, by default or with no way to stop it.
+logging.disable(logging.INFO)
+
 STORE = os.environ["PEER_STORE"]
 """Where the peer keeps its tasks: the URL of a server, the path of a file, or an address."""
 
-DURABILITY = os.environ["PEER_DURABILITY"]
-"""What was asked of the store, where the peer itself has a choice, such as `fsync`."""
+CHOICE = os.environ["PEER_CHOICE"]
+"""Which of its ways the peer is to be run in, where it is in several: such as `fsync`."""
 
 DISCOVERY = os.environ["PEER_DISCOVERY"]
 """An address that the peer may announce itself at."""
