@@ -19,7 +19,7 @@ from benchmarks.peers.rows import Row
 from benchmarks.peers.visit import Visit
 
 TASKS_MAX = 20_000
-MEASURE_S = 5.0
+MEASURE_S = 3.0
 QUIET_LOAD = 0.5
 """Up to which load average the machine counts as quiet before a run."""
 

@@ -83,7 +83,7 @@ PEERS = (
         requires=("dramatiq[redis]==2.2.1", "redis==8.1.0", _HIREDIS),
         worker=("-m", "dramatiq", "dramatiq_peer", "--processes", "1", "--threads", "8"),
         variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
-        note="1 process of 8 threads, as by default a process",
+        note="1 process of 8 threads, as by default a process; 100 prefetched",
     ),
     Peer(
         name="huey",
@@ -93,12 +93,13 @@ PEERS = (
             *("--no-periodic", "--delay", "0.005", "--max-delay", "0.005", "--backoff", "1"),
         ),
         variants=(
-            Variant(REDIS),
-            Variant(REDIS_FSYNC),
+            Variant(REDIS, "pushed", f"{REDIS}; results pushed"),
+            Variant(REDIS, "polled", f"{REDIS}; results polled"),
+            Variant(REDIS_FSYNC, "polled", f"{REDIS_FSYNC}; results polled"),
             Variant(FILE, "no fsync", "SQLite, no fsync"),
             Variant(FILE, "fsync", "SQLite, fsync"),
         ),
-        note="1 thread; on Redis results are pushed, on SQLite both sides poll every 2 to 5 ms",
+        note="1 thread; where results aren't pushed both sides poll every 2 to 5 ms",
     ),
     Peer(
         name="rq",

@@ -8,8 +8,7 @@ from huey import RedisHuey, SqliteHuey
 from setting import CHOICE, STORE, WAIT_S
 
 if STORE.startswith("redis://"):
-    # A push of each result instead of polling for it.
-    huey = RedisHuey("peer", url=STORE, notify_result=True)
+    huey = RedisHuey("peer", url=STORE, notify_result=CHOICE == "pushed")
 else:
     huey = SqliteHuey("peer", filename=STORE, fsync=CHOICE == "fsync")
 
