@@ -39,6 +39,8 @@ class Peer:
     prepare: Command = ()
     service: Command = ()
     python_min: tuple[int, int] = (3, 11)
+    backlog: bool = True
+    """Whether tasks can be submitted while the worker is stopped."""
     note: str = ""
 
 
@@ -211,6 +213,7 @@ PEERS = (
     Peer(
         name="fastworker",
         requires=("fastworker==0.3.0", "pynng==0.9.0"),
+        backlog=False,
         python_min=(3, 12),
         worker=(
             *("-m", "fastworker.cli", "control-plane", "--task-modules", "fastworker_peer"),
@@ -219,7 +222,8 @@ PEERS = (
         ),
         variants=(Variant(ADDRESS, label="memory"),),
         note=(
-            "its control plane runs the tasks; start contains the 2 s that its client always waits"
+            "its control plane runs the tasks, so that nothing can be submitted while that is "
+            "stopped; start contains the 2 s that its client always waits"
         ),
     ),
 )

@@ -71,7 +71,8 @@ class Visit:
             self._latency()
             for bulk in (False, True)[: 2 if self.bulk else 1]:
                 self._end_to_end(tasks, bulk)
-                self._backlog(tasks, bulk)
+                if self.peer.backlog:
+                    self._backlog(tasks, bulk)
         return tasks
 
     # -- start

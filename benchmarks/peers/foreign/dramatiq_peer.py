@@ -12,7 +12,7 @@ from dramatiq.results.backends import RedisBackend
 from setting import STORE, WAIT_S
 
 # By default it prefetches 2 for each thread, and its threads wait for it.
-os.environ["dramatiq_queue_prefetch"] = "100"
+os.environ["dramatiq_queue_prefetch"] = "100"  # noqa: SIM112
 
 broker = RedisBroker(url=STORE)
 broker.add_middleware(Results(backend=RedisBackend(url=STORE)))

@@ -7,9 +7,12 @@ import time
 from typing import Any
 
 from fastworker import Client, task
-from setting import DISCOVERY, WAIT_S
+from setting import DISCOVERY
 
-client = Client(discovery_address=DISCOVERY, timeout=WAIT_S)
+GIVEN_UP_S = 10
+"""What isn't there by then was seen not to come later either."""
+
+client = Client(discovery_address=DISCOVERY, timeout=GIVEN_UP_S)
 
 
 @task
@@ -26,7 +29,7 @@ async def submit(count: int) -> list[Any]:
 
 
 async def collect(handles: list[Any]) -> list[Any]:
-    until = time.monotonic() + WAIT_S
+    until = time.monotonic() + GIVEN_UP_S
     for handle in handles:
         # Its client has nothing that could be waited on.
         while client.get_status(handle) == "pending" and time.monotonic() < until:  # noqa: ASYNC110
