@@ -20,8 +20,8 @@ from benchmarks.peers.visit import Visit
 
 TASKS_MAX = 20_000
 MEASURE_S = 3.0
-QUIET_LOAD = 0.5
-"""Up to which load average the machine counts as quiet before a run."""
+QUIET = 0.05
+"""Up to which share of the machine other work may have for it to count as quiet."""
 
 
 def visit(row: Row, tasks_max: int, measure_s: float) -> None:
@@ -46,7 +46,17 @@ def progress(number: int, row: Row, took_s: float) -> str:
     return f"round {number}: {row.name}: {said or 'nothing measured'} ({took_s:.0f} s){failed}"
 
 
-def head(names: list[str], rounds: int, load: float) -> dict[str, str]:
+def used_s() -> tuple[float, float]:
+    """Return the CPU time that was used so far, in seconds: by all, and by this run's processes."""
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    own = os.times()
+    total = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return total, own.user + own.system + own.children_user + own.children_system
+
+
+def head(names: list[str], rounds: int, others: float) -> dict[str, str]:
     """Return what the figures are to be read with: machine, versions, date, command."""
     cpu = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -54,12 +64,12 @@ def head(names: list[str], rounds: int, load: float) -> dict[str, str]:
             cpu = line.split(":", 1)[1].strip()
             break
     chosen = f' PEERS="{" ".join(names)}"' if names else ""
-    was = "quiet" if load <= QUIET_LOAD else "**not quiet**: other work ran beside"
+    was = "quiet" if others <= QUIET else "**not quiet**"
     return {
         "machine": f"{os.cpu_count()} cores, {cpu}, Linux {platform.release().split('-')[0]}",
         "versions": f"fastqueue {fastqueue.__version__}, Python {platform.python_version()}",
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "load": f"The machine was {was} (load average before the run: {load:.1f}).",
+        "load": f"The machine was {was}: other work had {others:.0%} of its CPU time meanwhile.",
         "command": f"make bench-peers{chosen} ROUNDS={rounds}",
     }
 
@@ -78,13 +88,16 @@ def main() -> int:
         parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
     chosen = [peer for peer in PEERS if not options.peers or peer.name in options.peers]
     rows = [Row(peer, variant) for peer in chosen for variant in peer.variants]
-    about = head(options.peers, options.rounds, os.getloadavg()[0])
+    before, start = used_s(), time.monotonic()
     for number in range(1, options.rounds + 1):
         # What failed once would take its time again.
         for row in (row for row in rows if not row.failures):
             began = time.monotonic()
             visit(row, options.tasks, options.measure_s)
             print(progress(number, row, time.monotonic() - began), file=sys.stderr, flush=True)
+    total_s, own_s = (now - then for now, then in zip(used_s(), before, strict=True))
+    others = (total_s - own_s) / ((time.monotonic() - start) * (os.cpu_count() or 1))
+    about = head(options.peers, options.rounds, max(others, 0.0))
     if options.json:
         seen = [{"name": r.name, "tasks": r.tasks, "rounds": r.rounds} for r in rows]
         options.json.write_text(json.dumps({**about, "rows": seen}, indent=2))

@@ -29,7 +29,7 @@ def draw(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     bars.sort(key=lambda bar: -max(bar[1]))
-    scale = (WIDTH - LEFT - RIGHT) / max(max(values) for _, values in bars or [("", [1.0])])
+    scale = (WIDTH - LEFT - RIGHT) / max([1.0, *(max(values) for _, values in bars)])
     y, shapes = TOP, []
     for name, values in bars:
         shown = [

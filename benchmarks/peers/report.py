@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from benchmarks.peers.rows import Row
 
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+BEGIN, END = "<!-- peers -->", "<!-- /peers -->"
 
 RATES = (
     ("submit/s", "submit_per_s"),
