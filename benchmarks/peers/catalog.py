@@ -142,7 +142,10 @@ PEERS = (
         ),
         worker=("-m", "saq", "saq_peer.settings", "--quiet"),
         variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
-        note="coroutines, 100 at one time; results are polled for every 5 ms",
+        note=(
+            "coroutines, 100 at one time; results are polled for every 5 ms; what is missing was "
+            "waiting when its worker started, which gave it up as `swept`"
+        ),
     ),
     Peer(
         name="streaq",

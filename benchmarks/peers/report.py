@@ -35,7 +35,7 @@ One worker process beside one producer process, and whatever server the queue ne
 of its own, on loopback TCP or one file. A task is `echo(n)`, which returns its argument; every
 result is stored, collected and compared. Each round visits every row once, in the order of the
 table, with servers and files made anew; a cell is the median of the rounds, and their range. The
-number of tasks is what a trial of 200 suggests for about {measure_s:g} s, at most {tasks_max:,}.
+number of tasks is what a trial suggests for about {measure_s:g} s, at most {tasks_max:,}.
 
 - **submit**: task by task, with the concurrency that is natural to the client, while the worker is
   stopped (SIGSTOP): so into an empty queue.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -51,6 +52,20 @@ def version(name: str) -> str:
     said = subprocess.run([program(name), "--version"], capture_output=True, text=True).stdout
     number = re.search(r"\d+(\.\d+)+", said)
     return f"{name} {number.group() if number else 'of unknown version'}"
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many free ports in a row, below those given to outgoing connections.
+
+    Raises:
+        RuntimeError: there are none.
+    """
+    for first in random.sample(range(10_000, 32_000, count), 100):
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise RuntimeError(f"no {count} free ports in a row were found at 127.0.0.1")
 
 
 @contextlib.contextmanager

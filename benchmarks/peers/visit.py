@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 FOREIGN = ROOT / "benchmarks" / "peers" / "foreign"
 TRIAL = 200
-"""How many tasks tell how fast a peer is, so how many it is measured with."""
+TRIAL_S = 0.5
+"""How many tasks, and how long, tell how fast a peer is, so how many it is measured with."""
 
 START_S = 40.0
 MEASURE_S = 60.0
@@ -33,6 +34,12 @@ VISIT_S = 150.0
 
 LOOK_S = 0.5
 """How often it is looked whether a process that an answer depends on has ended."""
+
+PORTS = 5
+"""How many ports from that of its address on a peer may take for itself."""
+
+WORDS_MAX = 200
+"""How much of the last line of a log a failure says."""
 
 SETTLE_S = 1.0
 """How long a peer is left alone before its idle memory is read."""
@@ -66,14 +73,22 @@ class Visit:
             self._start()
             self._idle()
             if tasks is None:
-                trial = self._ask("end_to_end", count=TRIAL, bulk=False)
-                tasks = _rounded(min(TRIAL / trial["elapsed_s"] * measure_s, tasks_max))
+                tasks = _rounded(min(self._tried_per_s(tasks_max) * measure_s, tasks_max))
             self._latency()
             for bulk in (False, True)[: 2 if self.bulk else 1]:
                 self._end_to_end(tasks, bulk)
                 if self.peer.backlog:
                     self._backlog(tasks, bulk)
         return tasks
+
+    def _tried_per_s(self, tasks_max: int) -> float:
+        """Return how fast it is end to end, from as many tasks as it takes to tell."""
+        tasks = TRIAL
+        while True:
+            elapsed_s = self._ask("end_to_end", count=tasks, bulk=False)["elapsed_s"]
+            if elapsed_s > TRIAL_S or tasks * 4 > tasks_max:
+                return tasks / elapsed_s
+            tasks *= 4
 
     # -- start
 
@@ -124,7 +139,7 @@ class Visit:
             case catalog.POSTGRESQL:
                 running = servers.postgresql(self.folder)
             case catalog.ADDRESS:
-                return f"tcp://127.0.0.1:{free_port()}"
+                return f"tcp://127.0.0.1:{servers.free_ports(PORTS)}"
             case _:
                 return str(self.folder / "peer.db")
         store, server = self._stack.enter_context(running)
@@ -213,7 +228,7 @@ class Visit:
 
     def _last_words(self) -> str:
         own = (family for family in self._families if family is not self._server)
-        words = (f"{family.name}: {family.last_words()}" for family in own)
+        words = (f"{family.name}: {family.last_words()[:WORDS_MAX]}" for family in own)
         return "; ".join(line for line in words if not line.endswith(": "))
 
 

@@ -61,7 +61,7 @@ async def collect(handles: list[Any]) -> list[Any]:
         found = await queries.job_status(missing)
         return {handle: numbers[handle] for handle, status in found if status == "successful"}
 
-    return await looked_for(look, handles, 0.002)
+    return await looked_for(look, handles, at_once=1_000, interval_s=0.002)
 
 
 if __name__ == "__main__":

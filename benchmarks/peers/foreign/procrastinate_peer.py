@@ -40,4 +40,4 @@ async def collect(handles: list[Any]) -> list[Any]:
         rows = await app.connector.execute_query_all_async(DONE, ids=missing)
         return {row["id"]: numbers[row["id"]] for row in rows}
 
-    return await looked_for(look, handles, 0.005)
+    return await looked_for(look, handles, at_once=200, interval_s=0.005)

@@ -49,7 +49,7 @@ async def collect(handles: list[Any]) -> list[Any]:
         found = await redis.hmget("results", missing)
         return {key: int(n) for key, n in zip(missing, found, strict=True) if n}
 
-    return await looked_for(look, handles, 0.001)
+    return await looked_for(look, handles, at_once=200, interval_s=0.001)
 
 
 async def work() -> None:

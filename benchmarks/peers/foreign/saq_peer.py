@@ -33,4 +33,5 @@ async def collect(handles: list[Any]) -> list[Any]:
         return {job.key: job.result for job in jobs if job and job.completed}
 
     # What its `map` does; there it looks every 500 ms by default.
-    return await looked_for(look, [handle.key for handle in handles], 0.005)
+    keys = [handle.key for handle in handles]
+    return await looked_for(look, keys, at_once=100, interval_s=0.005)

@@ -43,19 +43,24 @@ async def in_flight(call: Callable[[T], Awaitable[R]], items: Sequence[T], at_on
 
 
 async def looked_for(
-    look: Callable[[list[H]], Awaitable[dict[H, Any]]], handles: Sequence[H], interval_s: float
+    look: Callable[[list[H]], Awaitable[dict[H, Any]]],
+    handles: Sequence[H],
+    *,
+    at_once: int,
+    interval_s: float,
 ) -> list[Any]:
     """Look again and again which of some tasks are done; return their values, `None` if too late.
 
     Args:
         look: returns the values of those of the given tasks that are done.
-        handles: the tasks, in the order in which they were submitted; 1,000 are asked for at once.
+        handles: the tasks, in the order in which they were submitted.
+        at_once: how many are asked for: few where it costs much, many where a query does.
         interval_s: how long to wait before looking again.
     """
     values: dict[H, Any] = {}
     until = time.monotonic() + WAIT_S
-    for begin in range(0, len(handles), 1_000):
-        missing = list(handles[begin : begin + 1_000])
+    for begin in range(0, len(handles), at_once):
+        missing = list(handles[begin : begin + at_once])
         while missing and time.monotonic() < until:
             values.update(await look(missing))
             if missing := [handle for handle in missing if handle not in values]:
