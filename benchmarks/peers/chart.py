@@ -18,25 +18,27 @@ SERIES = (
     ("submitted by the client's call for many", "bulk_end_to_end_per_s", "#9dc3e0"),
 )
 
-WIDTH, LEFT, RIGHT = 960, 330, 70
+WIDTH, LEFT, RIGHT = 1060, 430, 70
 TOP, BAR, GAP = 84, 13, 10
 
 
 def draw(rows: Sequence[Row]) -> str:
     """Return the chart, the fastest row first; a row without figures has no bar."""
     bars = [
-        (row.name, [statistics.median(row.values(key) or [0.0]) for _, key, _ in SERIES])
-        for row in rows
+        (row, [statistics.median(row.values(key) or [0.0]) for _, key, _ in SERIES]) for row in rows
     ]
     bars.sort(key=lambda bar: -max(bar[1]))
     scale = (WIDTH - LEFT - RIGHT) / max([1.0, *(max(values) for _, values in bars)])
     y, shapes = TOP, []
-    for name, values in bars:
+    for row, values in bars:
         shown = [
             (value, colour) for value, (_, _, colour) in zip(values, SERIES, strict=True) if value
         ]
         middle = y + BAR * max(len(shown), 1) / 2 + 4
-        shapes.append(f'<text x="{LEFT - 8}" y="{middle}" text-anchor="end">{escape(name)}</text>')
+        shapes.append(
+            f'<text x="{LEFT - 8}" y="{middle}" text-anchor="end">{escape(row.name)}</text>'
+        )
+        said = "" if row.faults() == "none" else f" ({row.faults()})"
         if not shown:
             shapes.append(f'<text x="{LEFT + 4}" y="{middle}">nothing measured</text>')
         for value, colour in shown:
@@ -44,7 +46,7 @@ def draw(rows: Sequence[Row]) -> str:
             shapes.append(
                 f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 1}" fill="{colour}"/>'
                 f'<text x="{LEFT + width + 5:.1f}" y="{y + BAR - 3}" class="value">'
-                f"{value:,.0f}</text>"
+                f"{value:,.0f}{said}</text>"
             )
             y += BAR
         y += GAP if shown else GAP + BAR
