@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -88,6 +89,8 @@ def main() -> int:
         parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
     chosen = [peer for peer in PEERS if not options.peers or peer.name in options.peers]
     rows = [Row(peer, variant) for peer in chosen for variant in peer.variants]
+    # What was started is in sessions of its own: end it also when this is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     before, start = used_s(), time.monotonic()
     for number in range(1, options.rounds + 1):
         # What failed once would take its time again.

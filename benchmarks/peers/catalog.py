@@ -38,6 +38,7 @@ class Peer:
     variants: tuple[Variant, ...]
     prepare: Command = ()
     service: Command = ()
+    env: tuple[tuple[str, str], ...] = ()
     python_min: tuple[int, int] = (3, 11)
     backlog: bool = True
     """Whether tasks can be submitted while the worker is stopped."""
@@ -84,6 +85,8 @@ PEERS = (
         name="dramatiq",
         requires=("dramatiq[redis]==2.2.1", "redis==8.1.0", _HIREDIS),
         worker=("-m", "dramatiq", "dramatiq_peer", "--processes", "1", "--threads", "8"),
+        # By default it prefetches 2 for each thread, and its threads wait for it.
+        env=(("dramatiq_queue_prefetch", "100"),),
         variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
         note="1 process of 8 threads, as by default a process; 100 prefetched",
     ),

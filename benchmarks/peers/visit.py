@@ -103,6 +103,7 @@ class Visit:
         }
         self._env = {
             "PYTHONPATH": str(FOREIGN),
+            **dict(self.peer.env),
             **{f"PEER_{name.upper()}": value for name, value in given.items()},
         }
 

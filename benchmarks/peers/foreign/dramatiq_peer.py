@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import dramatiq
@@ -10,9 +9,6 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from setting import STORE, WAIT_S
-
-# By default it prefetches 2 for each thread, and its threads wait for it.
-os.environ["dramatiq_queue_prefetch"] = "100"  # noqa: SIM112
 
 broker = RedisBroker(url=STORE)
 broker.add_middleware(Results(backend=RedisBackend(url=STORE)))
