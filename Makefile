@@ -11,14 +11,14 @@ PYTEST := $(BIN) -m pytest -q
 # More workers than CI has cores: most tests wait, for sockets, processes and grace times.
 SHARED_OUT := $(PYTEST) -n 3 --dist worksteal
 SOURCES := src tests benchmarks examples
-STAGES := lint types layers unit simulation power torture integration acceptance
+STAGES := lint types layers unit simulation power torture integration acceptance bench-check
 
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench bench-peers demo \
+.PHONY: help setup lint format types layers unit simulation power power-cut torture integration acceptance test bench bench-check bench-peers profile demo \
 	build clean simulate mutants soak fuzz
 
 help: ## Show this.
@@ -128,8 +128,19 @@ simulate: setup ## Play more histories than the tests do; SEEDS=n of them, FROM=
 mutants: setup ## Plant faults one at a time; the simulation must catch each.
 	$(BIN) -m tests.simulation.plant
 
-bench: setup ## Measure the smoke figures.
-	$(BIN) -m benchmarks.bench
+DEPTHS ?= 100000 1000000
+
+bench: setup ## Measure fastqueue; WRITE=1 puts the figures into README and RESULTS.md; DEPTHS="n m" for other queues.
+	$(BIN) -m benchmarks.bench --depths $(DEPTHS) $(if $(WRITE),--write)
+
+# py-spy is for this alone.
+profile: setup ## Show what each process spends its CPU time on, by stage.
+	@$(BIN) -c 'import importlib.metadata as m; m.version("py-spy")' 2>/dev/null || \
+	    $(BIN) -m uv pip install --quiet --python $(BIN) --group profile || $(BIN) -m pip install --quiet --group profile
+	$(BIN) -m benchmarks.stages
+
+bench-check: setup ## Check that no process needs clearly more CPU time a task than it did, beside a floor.
+	$(BIN) -m benchmarks.check
 
 PEERS ?=
 ROUNDS ?= 3

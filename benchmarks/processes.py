@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -28,15 +27,32 @@ def free_port() -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time a process has used, in seconds, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """Return the CPU time that a process's threads have used, in seconds, user and system.
+
+    The scheduler counts nanoseconds; `/proc/PID/stat` would give steps of 10 ms.
+    """
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+def machine_cpu_s() -> float:
+    """Return the CPU time that all processes have used, in seconds, with what a host took away."""
+    user, nice, system, _, _, *interrupts_and_steal = (
+        int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + sum(interrupts_and_steal)) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_mb(pid: int) -> float:
     """Return the resident memory of a process, in MB (10^6 bytes)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def pss_mb(pid: int) -> float:
+    """Return a process's memory, what it shares divided among those that share it, in MB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("\nPss:", 1)[1].split(maxsplit=1)[0]) * 1024 / 1e6
 
 
 @dataclass
@@ -48,6 +64,15 @@ class System:
     data_dir: Path
     control_plane: subprocess.Popen[bytes]
     supervisors: list[subprocess.Popen[bytes]]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Return the processes that run when there is one subworker."""
+        return {
+            "control plane": self.control_plane.pid,
+            "subworker": self.subworker_pid,
+            "its supervisor": self.supervisors[0].pid,
+        }
 
     @property
     def subworker_pid(self) -> int:
@@ -75,9 +100,9 @@ def start_control_plane(
     return subprocess.Popen(command, cwd=ROOT)
 
 
-def start_subworker(address: str) -> subprocess.Popen[bytes]:
+def start_subworker(address: str, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "fastqueue", "subworker", "--task-modules", "benchmarks.tasks"]
-    command += ["--control-plane-address", address, "--log-level", "warning"]
+    command += ["--control-plane-address", address, "--log-level", "warning", *options]
     return subprocess.Popen(command, cwd=ROOT)
 
 
@@ -103,7 +128,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def running(data_dir: Path, *, subworkers: int = 1, durability: str = "full") -> Iterator[System]:
+def running(
+    data_dir: Path, *, subworkers: int = 1, durability: str = "full", concurrency: int = 32
+) -> Iterator[System]:
     """Run a control plane and subworkers in processes of their own."""
     address = f"tcp://127.0.0.1:{free_port()}"
     discovery_address = f"tcp://127.0.0.1:{free_port()}"
@@ -116,7 +143,8 @@ def running(data_dir: Path, *, subworkers: int = 1, durability: str = "full") ->
     )
     try:
         wait_listening(address)
-        system.supervisors += [start_subworker(address) for _ in range(subworkers)]
+        options = ("--concurrency", str(concurrency))
+        system.supervisors += [start_subworker(address, *options) for _ in range(subworkers)]
         yield system
     finally:
         for process in system.supervisors:

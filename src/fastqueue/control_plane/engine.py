@@ -186,7 +186,10 @@ class Engine:
         self._wake.set()
 
     async def _wait(self) -> None:
-        if not self._inbox and not self._stopping:
+        if self._inbox or self._stopping:
+            # A quick commit hasn't let the peers have their say.
+            await asyncio.sleep(0)
+        else:
             timers = (self.core.next_due(), self._book.next_due(), self._disk.next_due())
             dues = [due for due in timers if due is not None]
             if dues:
