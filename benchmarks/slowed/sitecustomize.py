@@ -1,8 +1,10 @@
 """Slow one process down, to show that `make bench-check` finds it.
 
+    BENCH_SLOW=client:3 PYTHONPATH=benchmarks/slowed make bench-check
+
 Python imports a module of this name at its start from the first folder of `PYTHONPATH` that has
-one; `check.py --slow PROCESS` puts this one there, in the processes that it starts and in itself.
-`BENCH_SLOW` is the process and the microseconds of CPU time to spend on every task, as `client:2`.
+one. `BENCH_SLOW` is the process (`client`, `control plane`, `subworker`) and the microseconds of
+CPU time to spend on every task.
 """
 
 from __future__ import annotations
