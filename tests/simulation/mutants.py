@@ -322,8 +322,8 @@ _QUEUEING = (
     Mutant(
         "what is given back isn't put in order",
         _LANES,
-        "            lane.restore_order()\n            self.active",
-        "            self.active",
+        "            lane.restore_order()\n            self._activate",
+        "            self._activate",
         "the order is first in, first out",
     ),
     Mutant(

@@ -135,6 +135,8 @@ class Lanes:
         # Per rank, the lanes that have a ready task in memory, or spilled ones to bring in.
         self.active: tuple[dict[int, Lane], ...] = ({}, {}, {}, {})
         self.live = 0
+        # How many ready tasks each lane may hold in memory now.
+        self.window = limits.window_max
         self._next_id = 1
 
     def __iter__(self) -> Iterator[Lane]:
@@ -146,7 +148,7 @@ class Lanes:
             self._add(lane)
             self.live += lane.live
             if lane.live:
-                self.active[lane.rank][lane.lane_id] = lane
+                self._activate(lane)
 
     def find(self, queue: str, rank: int, name: str) -> Lane | None:
         """Return the lane, or None if there is none yet."""
@@ -166,18 +168,27 @@ class Lanes:
         idle = [lane for lane in self.by_id.values() if lane.live == 0]
         for lane in idle:
             del self.by_id[lane.lane_id], self._by_name[lane.queue, lane.rank, lane.name]
-            self.active[lane.rank].pop(lane.lane_id, None)
+            self._deactivate(lane)
         return [lane.lane_id for lane in idle]
 
     def _add(self, lane: Lane) -> None:
         self.by_id[lane.lane_id] = lane
         self._by_name[lane.queue, lane.rank, lane.name] = lane
 
-    def window(self) -> int:
-        """Return how many ready tasks each lane may hold in memory now."""
+    def _activate(self, lane: Lane) -> None:
+        active = self.active[lane.rank]
+        if lane.lane_id not in active:
+            active[lane.lane_id] = lane
+            self._share_out()
+
+    def _deactivate(self, lane: Lane) -> None:
+        if self.active[lane.rank].pop(lane.lane_id, None) is not None:
+            self._share_out()
+
+    def _share_out(self) -> None:
         limits = self._limits
         active = sum(map(len, self.active)) or 1
-        return max(limits.window_min, min(limits.window_max, limits.window_total // active))
+        self.window = max(limits.window_min, min(limits.window_max, limits.window_total // active))
 
     def admit(self, lane: Lane) -> bool:
         """Count a new task of the lane; say whether its window has room for it.
@@ -185,10 +196,10 @@ class Lanes:
         Once a task is spilled, all later ones are too until the store is read back: that keeps
         the order.
         """
-        has_room = lane.live == lane.in_memory and len(lane.ready) < self.window()
+        has_room = lane.live == lane.in_memory and len(lane.ready) < self.window
         lane.live += 1
         self.live += 1
-        self.active[lane.rank][lane.lane_id] = lane
+        self._activate(lane)
         return has_room
 
     def put_last(self, task: Task) -> None:
@@ -206,7 +217,7 @@ class Lanes:
             touched[lane.lane_id] = lane
         for lane in touched.values():
             lane.restore_order()
-            self.active[lane.rank][lane.lane_id] = lane
+            self._activate(lane)
 
     def remove(self, task: Task) -> None:
         """Forget a task that is over."""
@@ -219,4 +230,4 @@ class Lanes:
     def quieten(self, lane: Lane) -> None:
         """Drop a lane from the active ones if nothing of it waits any more."""
         if not lane.ready and not lane.spilled:
-            self.active[lane.rank].pop(lane.lane_id, None)
+            self._deactivate(lane)

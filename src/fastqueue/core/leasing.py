@@ -279,7 +279,7 @@ def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:
 
 
 def _refill(state: State, lane: Lane, decision: Decision) -> None:
-    window = state.lanes.window()
+    window = state.lanes.window
     if lane.spilled and not lane.refilling and len(lane.ready) <= window // 4:
         lane.refilling = True
         decision.effects.append(Refill(lane.lane_id, lane.last_key, window - len(lane.ready)))
