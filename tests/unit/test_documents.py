@@ -15,9 +15,9 @@ def test_the_readme_has_the_figures_of_a_benchmark_with_machine_versions_and_dat
     text = (ROOT / "README.md").read_text()
     figures = text.split("<!-- bench -->")[1].split("<!-- /bench -->")[0]
     assert re.search(r"\d+ cores, .*Python 3\.\d+.*SQLite \d.*\d{4}-\d\d-\d\d", figures)
-    assert re.search(r"durability full: .* p50 \d", figures)
-    assert re.search(r"one by one .* end to end +[\d,]+/s", figures)
-    assert re.search(r"300,000 queued.* control plane \d+ MB; restart .* \d", figures)
+    assert re.search(r"\| full: one by one \| [\d,]+ \| [\d,]+ \|", figures)
+    assert re.search(r"one at a time p50 / p99 ms.*\n.*\n\| full \| [\d.]+ \| [\d.]+ / ", figures)
+    assert re.search(r"\n\| 1,000,000 \|.*→", figures)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
