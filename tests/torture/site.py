@@ -264,6 +264,7 @@ class TortureSite:
             stopped = await self._silence(control_plane.pid)
             await asyncio.sleep(_SILENT_CONTROL_PLANE_S)
             self._end_silence(CONTROL_PLANE, stopped)
+            self._silent.discard(stopped.pid)
         except AssertionError as error:
             self.troubles.append(f"at the long stops: {error}")
         finally:
@@ -280,7 +281,11 @@ class TortureSite:
             async def are_refused():
                 return await _refused_reports(client) >= before + under_way
 
-            await eventually(are_refused, f"{under_way} reports of a subworker to be refused")
+            # Until then it is spared: whoever is killed first reports nothing.
+            try:
+                await eventually(are_refused, f"{under_way} reports of a subworker to be refused")
+            finally:
+                self._silent.discard(stopped.pid)
 
     async def _catch_at_work(self, candidates):
         """Stop a subworker in the middle of some runs; return it and how many these are."""
@@ -311,7 +316,6 @@ class TortureSite:
     def _end_silence(self, whom, stopped):
         self.long_stops.append(LongStop(whom, stopped.pid, stopped.at, now()))
         self.done[f"long stop {whom}"] += 1
-        self._silent.discard(stopped.pid)
         stopped.go_on()
 
     async def _recovered(self, since):
