@@ -27,6 +27,9 @@ _BATCH = 10_000
 _PROBE_BATCHES = 10
 _PROBE_SINGLES = 20_000
 _LOOK_S = 0.25
+# Far past what any machine needs: a subworker that has ended drains nothing.
+_FIRST_LEASE_MAX_S = 120.0
+_DRAIN_MAX_S = 3_600.0
 
 
 async def measure_depth(folder: Path, tasks: int) -> dict[str, Any]:
@@ -43,7 +46,8 @@ async def measure_depth(folder: Path, tasks: int) -> dict[str, Any]:
         end(system.control_plane)
         restarted = await _restart(system, queued)
         async with _client(system) as client:
-            rates = await _drain(client, queued)
+            async with asyncio.timeout(_DRAIN_MAX_S):
+                rates = await _drain(client, queued)
         return {
             "tasks": tasks,
             "empty": empty,
@@ -86,9 +90,10 @@ async def _restart(system: System, queued: int) -> dict[str, float]:
     wait_listening(system.address)
     async with _client(system) as client:
         left = queued
-        while left >= queued:
-            await asyncio.sleep(0.005)
-            left = (await _stats(client))["queued"]
+        async with asyncio.timeout(_FIRST_LEASE_MAX_S):
+            while left >= queued:
+                await asyncio.sleep(0.005)
+                left = (await _stats(client))["queued"]
     return {
         "restart_to_first_lease_s": time.perf_counter() - begun,
         "rss_after_restart_mb": rss_mb(system.control_plane.pid),
