@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from array import array
 from typing import TYPE_CHECKING
 
 from fastqueue import Client
@@ -38,7 +39,9 @@ async def at_rate(client: Client, per_s: float, seconds: float = 5.0) -> dict[st
     A task's time counts from when it was due to be submitted, so that a stall counts for all that
     it held up.
     """
-    times: list[float] = []
+    # An array, not a list: the collector of cycles looks at every float of a list, and 100,000 of
+    # them would hold this process, not the system, up by 10 to 20 ms each time.
+    times = array("d")
     waiting: set[asyncio.Task[None]] = set()
 
     async def run_one(due: float) -> None:

@@ -88,8 +88,8 @@ def _check_workers(core: Core) -> None:
 def _check_results(core: Core, store: MemoryStore) -> None:
     state, tables = core.state, store._tables
     results, sizes = tables.results.keys(), state.retention._sizes
-    assert results == sizes.keys()
-    assert sizes.keys() == state.retention._expiries.keys()
+    assert results == set(sizes)
+    assert results == set(state.retention._expiries)
     for tombstones in (tables.young_tombstones, tables.old_tombstones):
         assert results.isdisjoint(tombstones)
         assert tables.keys.keys().isdisjoint(tombstones)
@@ -148,7 +148,8 @@ def true_due(core: Core, book: LeaseBook) -> float | None:
     silence_max_s, put_off_until = state.limits.silence_max_s, state.workers.silence_due
     connected = state.workers.by_session.values()
     dues += (max(w.heard_at + silence_max_s, put_off_until) for w in connected)
-    dues += state.retention._expiries.values()
+    expiries = state.retention._expiries
+    dues += (expiries.get(task_id) for task_id in expiries)
     dues += state.refusals_due.values()
     if state.leases_begin_at > state.last_tick:
         dues.append(state.leases_begin_at)
@@ -188,7 +189,7 @@ def memory_of(core: Core) -> dict[str, Any]:
             for task in state.tasks.values()
             if task.worker is not None
         },
-        "results": list(state.retention._sizes.items()),
+        "results": [(i, state.retention._sizes.get(i)) for i in state.retention._sizes],
         "tombstones": (state.young_tombstones, state.old_tombstones),
         "owed": {address: entry.owed for address, entry in state.outbox._addresses.items()},
         "names": state.known_names,

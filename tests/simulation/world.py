@@ -482,7 +482,7 @@ class World(Happenings):
                 break
             self._wait_until_due()
             await self.turn()
-        assert not self.engine.core.state.retention._sizes, "a result never expires"
+        assert not len(self.engine.core.state.retention), "a result never expires"
         assert not self.engine._book._lazy
         assert not self.engine._book._leases
 

@@ -50,7 +50,12 @@ async def iterate_completed(
         if foreign:
             await _within(deadline, connection.watch(foreign), waiters, timeout)
         while waiters:
-            task_id, waiter = await _within(deadline, finished.get(), waiters, timeout)
+            if finished.empty():
+                entry = await _within(deadline, finished.get(), waiters, timeout)
+            else:
+                # Without a timer: results come many at a time.
+                entry = finished.get_nowait()
+            task_id, waiter = entry
             del waiters[task_id]
             outcome = waiter.result()
             if outcome is None:

@@ -6,11 +6,11 @@ Results are pushed by the control plane; nothing here polls.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fastqueue.config import SerializationFormat
+from fastqueue.core.recency import Recency
 from fastqueue.errors import ClientStateError
 from fastqueue.tasks.models import TaskResult, TaskStatus
 from fastqueue.tasks.serializer import decode_result
@@ -24,6 +24,11 @@ __all__ = ["Results", "to_task_result"]
 
 # Values are kept encoded, as they came.
 _BYTES_MAX = 64 * 1024**2
+
+# What is known of a task before its result is there: a number, so that the collector of cycles has
+# nothing to look at (`Recency`).
+_PENDING, _QUEUED = 1, 2
+_STATUSES = {_PENDING: TaskStatus.PENDING, _QUEUED: TaskStatus.QUEUED}
 
 Waiter = asyncio.Future["Result | None"]
 
@@ -73,8 +78,7 @@ class Results:
         self._size_max = size_max
         self._bytes_max = bytes_max
         self._bytes = 0
-        # A bare status until the result is there.
-        self._known: OrderedDict[str, TaskStatus | Result] = OrderedDict()
+        self._known: Recency[int | Result] = Recency()
         # The control plane may not have these yet: it would call them unknown. They are kept apart
         # from the cache, which forgets.
         self._unacknowledged: set[str] = set()
@@ -86,38 +90,38 @@ class Results:
     def note_submitted(self, task_id: str) -> None:
         """Remember a task as pending."""
         self._unacknowledged.add(task_id)
-        self._known[task_id] = TaskStatus.PENDING
+        self._known[task_id] = _PENDING
         if len(self._known) > self._size_max:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        _, known = self._known.popitem(last=False)
-        if not isinstance(known, TaskStatus):
+        self._uncount(self._known.pop_oldest())
+
+    def _uncount(self, known: int | Result | None) -> None:
+        if known is not None and not isinstance(known, int):
             self._bytes -= known.size_bytes
 
     def note_queued(self, task_id: str) -> None:
         """Note that the control plane has it, unless more is known already."""
         self._unacknowledged.discard(task_id)
-        if self._known.get(task_id) is TaskStatus.PENDING:
-            self._known[task_id] = TaskStatus.QUEUED
+        if self._known.get(task_id) == _PENDING:
+            self._known[task_id] = _QUEUED
 
     def forget(self, task_id: str) -> None:
         """Forget a task that wasn't taken."""
         self._unacknowledged.discard(task_id)
-        known = self._known.pop(task_id, None)
-        if known is not None and not isinstance(known, TaskStatus):
-            self._bytes -= known.size_bytes
+        self._uncount(self._known.pop(task_id))
 
     def get(self, task_id: str) -> TaskStatus | Result | None:
         """Return what is known of a task, or None if nothing is."""
-        known = self._known.get(task_id)
-        if known is not None:
-            self._known.move_to_end(task_id)
-        return known
+        if task_id not in self._known:
+            return None
+        known = self._known.touch(task_id)
+        return _STATUSES[known] if isinstance(known, int) else known
 
     def unfinished(self) -> list[str]:
         """Return the ids whose result is still to come: those remembered and those awaited."""
-        queued = (i for i, known in self._known.items() if known is TaskStatus.QUEUED)
+        queued = (i for i in self._known if self._known.get(i) == _QUEUED)
         awaited = (i for i in self._waiters if i not in self._unacknowledged)
         return list(dict.fromkeys((*queued, *awaited)))
 
@@ -148,7 +152,7 @@ class Results:
         known, waiters = self._known, self._waiters
         for result in results:
             task_id = result.task_id
-            if isinstance(known.get(task_id), TaskStatus):
+            if isinstance(known.get(task_id), int):
                 known[task_id] = result
                 self._bytes += result.size_bytes
             if waiters:
