@@ -24,6 +24,7 @@ __all__ = ["PowerDisk"]
 
 SECTOR_BYTES = 512
 _SYNCED_WITH_DIRECTORY = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_WAL
+_LOG_ROOM_BYTES = 64 * 1024
 _NUMBERS = itertools.count(1)
 
 
@@ -148,6 +149,9 @@ class PowerDisk(apsw.VFS):
                 exists = file.pending_exists
             if exists:
                 content = file.survivor(self._random, luck) if luck else file.synced
+                if name.endswith("-wal") and self._random.random() < 0.5:
+                    # As it is if the store made room for its log: zeros follow what was written.
+                    content = content + bytes(_LOG_ROOM_BYTES)
                 (directory / name).write_bytes(content)
 
     # -- what SQLite calls

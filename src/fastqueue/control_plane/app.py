@@ -150,7 +150,9 @@ class ControlPlane:
         while True:
             store: SqliteStore | None = None
             try:
-                store = SqliteStore(Path(self._settings.data_dir), self._settings.durability)
+                store = SqliteStore(
+                    Path(self._settings.data_dir), self._settings.durability, room_for_log=True
+                )
                 return store, Engine(store, self._limits)
             except StoreFull as error:
                 if store is not None:

@@ -22,7 +22,8 @@ from fastqueue.errors import (
     StoreLocked,
     StoreTooNew,
 )
-from fastqueue.store.sqlite.log_check import count_dropped
+from fastqueue.store.sqlite.log_check import FRAME_HEADER_BYTES, count_dropped
+from fastqueue.store.sqlite.log_room import make_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -172,11 +173,21 @@ def _make_durably(directory: Path) -> None:
 
 
 def open_database(
-    directory: Path, durability: str, lock: DirectoryLock, *, vfs: str | None = None
+    directory: Path,
+    durability: str,
+    lock: DirectoryLock,
+    *,
+    room_for_log: bool = False,
+    vfs: str | None = None,
 ) -> apsw.Connection:
     """Open the store in `directory`, creating it if there never was one, its schema up to date.
 
-    `vfs` names a registered SQLite VFS to do the files' I/O; it is for tests of power loss.
+    Args:
+        directory: the data directory.
+        durability: as for `SqliteStore`.
+        lock: holds the directory.
+        room_for_log: as for `SqliteStore`.
+        vfs: as for `SqliteStore`.
 
     Raises:
         StoreCorrupt: the file is damaged, gone or isn't a store; it is left as it is.
@@ -206,6 +217,10 @@ def open_database(
             # The log may still be lost, with the log's file or (if normal) the power.
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             lock.note_store()
+        # With "normal" hardly ever a commit waits for an fsync.
+        if room_for_log and durability == "full":
+            frame_bytes = FRAME_HEADER_BYTES + connection.pragma("page_size")
+            make_room(path.with_name(f"{path.name}-wal"), _CHECKPOINT_PAGES * frame_bytes)
     except (apsw.NotADBError, apsw.CorruptError) as error:
         if connection is not None:
             connection.close()

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["count_dropped"]
+__all__ = ["FRAME_HEADER_BYTES", "count_dropped"]
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">4I8x")  # page number, database pages if it commits, two salts
+FRAME_HEADER_BYTES = _FRAME.size
 _MAGIC_LITTLE, _MAGIC_BIG = 0x377F0682, 0x377F0683
 
 

@@ -54,6 +54,8 @@ class SqliteStore:
         directory: the data directory; made if it isn't there, and held until `close`.
         durability: "full" (a commit survives power loss), "normal" (a crash of the process),
             "memory" (nothing).
+        room_for_log: whether the log gets its usual size, 16 MiB, at once, so that no commit has
+            to lengthen it.
         vfs: the SQLite VFS that does the files' I/O, for tests of power loss; None is SQLite's own.
 
     Raises:
@@ -62,12 +64,19 @@ class SqliteStore:
     """
 
     def __init__(
-        self, directory: Path, durability: str = "full", *, vfs: str | None = None
+        self,
+        directory: Path,
+        durability: str = "full",
+        *,
+        room_for_log: bool = False,
+        vfs: str | None = None,
     ) -> None:
         self._directory = directory
         self._lock = DirectoryLock(directory)
         try:
-            self._connection = open_database(directory, durability, self._lock, vfs=vfs)
+            self._connection = open_database(
+                directory, durability, self._lock, room_for_log=room_for_log, vfs=vfs
+            )
             names = (LOCK_NAME,) if durability == "memory" else (LOCK_NAME, DATABASE_NAME)
             self._in_place = InPlace(directory, names)
         except BaseException:
