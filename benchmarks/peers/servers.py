@@ -43,7 +43,13 @@ def program(name: str) -> str:
         if attempt == 0 and os.geteuid() == 0 and shutil.which("apt-get"):
             print(f"installing {PACKAGES[name]} with apt-get", file=sys.stderr)
             for command in (["update"], ["install", "--yes", PACKAGES[name]]):
-                subprocess.run(["apt-get", "--quiet", *command], check=False, stdout=sys.stderr)
+                subprocess.run(
+                    ["apt-get", "--quiet", *command],
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sys.stderr,
+                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                )
     raise RuntimeError(f"{name} isn't installed: apt-get install {PACKAGES[name]}")
 
 
@@ -93,8 +99,8 @@ def postgresql(folder: Path) -> Iterator[tuple[str, Family]]:
         # It refuses to run as root; Debian's package makes this user.
         user = "postgres"
         shutil.chown(data, user)
+        # Only this run's own folder is opened: the one above it is the machine's, such as /tmp.
         folder.chmod(0o711)
-        folder.parent.chmod(0o711)
     init = [program("initdb"), "--pgdata", str(data), "--auth", "trust", "--username", "peer"]
     made = subprocess.run(init, cwd="/", user=user, capture_output=True, text=True)
     if made.returncode:
