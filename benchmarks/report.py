@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 README = ROOT / "README.md"
+CHART = ROOT / "benchmarks" / "bench.svg"
 
 _NOOP_LABELS = ("one by one", "one by one, threads", "submit_batch")
 
@@ -43,6 +44,7 @@ def to_markdown(figures: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             _where(figures),
+            "![fastqueue: tasks a second, latency, memory](bench.svg)",
             f"No-ops, {_NOOPS} a run, from the first submit to the last result in hand:",
             _noops(figures),
             "One task at a time and under load, from submit to result; and clients with one "

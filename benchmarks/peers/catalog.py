@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.peers.works import PAYLOAD, SLEEP, Work
+
 Command = tuple[str, ...]
 """Arguments of the Python of the peer's environment; the names in braces are filled in: `{store}`,
 `{choice}`, `{discovery}` (an address), `{port}` (a free one)."""
@@ -22,6 +24,8 @@ class Variant:
     store: str
     choice: str = ""
     label: str = ""
+    noops_only: bool = False
+    """Whether it is left out where tasks do something: the peer has a faster one."""
 
     @property
     def text(self) -> str:
@@ -43,12 +47,23 @@ class Peer:
     backlog: bool = True
     """Whether tasks can be submitted while the worker is stopped."""
     note: str = ""
+    worker_sleeping: Command = ()
+    """How the worker is started to run 100 tasks that sleep at one time, if otherwise."""
+    cannot: tuple[tuple[Work, str], ...] = ()
+    """What it can't do, and why."""
+    remarks: tuple[tuple[Work, str], ...] = ()
+    """What is to be said of its figures."""
 
 
 _HIREDIS = "hiredis==3.5.0"
 # What some import and don't require.
 _TYPING = "typing-extensions==4.16.0"
 _UVLOOP = "uvloop==0.23.0"
+
+_FASTQUEUE_WORKER = (
+    *("-m", "fastqueue", "subworker", "--task-modules", "fastqueue_peer"),
+    *("--control-plane-address", "{store}", "--log-level", "warning"),
+)
 
 FASTQUEUE = Peer(
     name="fastqueue",
@@ -58,51 +73,60 @@ FASTQUEUE = Peer(
         *("--discovery-address", "{discovery}", "--durability", "{choice}"),
         *("--log-level", "warning", "--result-cache-size", "50000"),
     ),
-    worker=(
-        *("-m", "fastqueue", "subworker", "--task-modules", "fastqueue_peer"),
-        *("--control-plane-address", "{store}", "--log-level", "warning"),
-    ),
+    worker=_FASTQUEUE_WORKER,
     variants=(
         Variant(ADDRESS, "full", "SQLite, every acknowledgement after an fsync (full)"),
         Variant(ADDRESS, "normal", "SQLite, no fsync (normal)"),
     ),
     note="coroutines, 32 at one time",
+    worker_sleeping=(*_FASTQUEUE_WORKER, "--concurrency", "100"),
 )
+
+_CELERY_WORKER = (
+    *("-m", "celery", "-A", "celery_peer", "worker"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "ERROR"),
+)
+_DRAMATIQ_WORKER = ("-m", "dramatiq", "dramatiq_peer", "--processes", "1", "--threads")
+_HUEY_WORKER = (
+    *("-m", "huey.bin.huey_consumer", "huey_peer.huey", "--quiet", "--no-periodic"),
+    *("--delay", "0.005", "--max-delay", "0.005", "--backoff", "1", "--workers"),
+)
+_PROCRASTINATE_WORKER = (
+    *("-m", "procrastinate", "--app", "procrastinate_peer.app", "worker", "--concurrency"),
+)
+_NO_RESULTS = ((PAYLOAD, "only there"),)
 
 PEERS = (
     FASTQUEUE,
     Peer(
         name="celery",
         requires=("celery[redis]==5.7.0", "redis==8.1.0", _HIREDIS),
-        worker=(
-            *("-m", "celery", "-A", "celery_peer", "worker", "--pool", "solo"),
-            *("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "ERROR"),
-        ),
-        variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
+        worker=(*_CELERY_WORKER, "--pool", "solo"),
+        worker_sleeping=(*_CELERY_WORKER, "--pool", "threads", "--concurrency", "100"),
+        variants=(Variant(REDIS), Variant(REDIS_FSYNC, noops_only=True)),
         note="pool solo, no gossip, mingle or heartbeat; prefetch 100",
     ),
     Peer(
         name="dramatiq",
         requires=("dramatiq[redis]==2.2.1", "redis==8.1.0", _HIREDIS),
-        worker=("-m", "dramatiq", "dramatiq_peer", "--processes", "1", "--threads", "8"),
+        worker=(*_DRAMATIQ_WORKER, "8"),
+        worker_sleeping=(*_DRAMATIQ_WORKER, "100"),
         # By default it prefetches 2 for each thread, and its threads wait for it.
         env=(("dramatiq_queue_prefetch", "100"),),
-        variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
+        variants=(Variant(REDIS), Variant(REDIS_FSYNC, noops_only=True)),
         note="1 process of 8 threads, as by default a process; 100 prefetched",
     ),
     Peer(
         name="huey",
         requires=("huey==3.5.4", "redis==8.1.0", _HIREDIS),
-        worker=(
-            *("-m", "huey.bin.huey_consumer", "huey_peer.huey", "--workers", "1", "--quiet"),
-            *("--no-periodic", "--delay", "0.005", "--max-delay", "0.005", "--backoff", "1"),
-        ),
+        worker=(*_HUEY_WORKER, "1"),
+        worker_sleeping=(*_HUEY_WORKER, "100"),
         variants=(
-            Variant(REDIS, "pushed", f"{REDIS}; results pushed"),
-            Variant(REDIS, "polled", f"{REDIS}; results polled"),
-            Variant(REDIS_FSYNC, "polled", f"{REDIS_FSYNC}; results polled"),
+            Variant(REDIS, "pushed", f"{REDIS}; results pushed", noops_only=True),
+            Variant(REDIS, "polled", f"{REDIS}; results polled", noops_only=True),
+            Variant(REDIS_FSYNC, "polled", f"{REDIS_FSYNC}; results polled", noops_only=True),
             Variant(FILE, "no fsync", "SQLite, no fsync"),
-            Variant(FILE, "fsync", "SQLite, fsync"),
+            Variant(FILE, "fsync", "SQLite, fsync", noops_only=True),
         ),
         note="1 thread; where results aren't pushed both sides poll every 2 to 5 ms",
     ),
@@ -115,6 +139,7 @@ PEERS = (
         ),
         variants=(Variant(REDIS),),
         note="SimpleWorker, which doesn't fork for each task",
+        cannot=((SLEEP, "one at a time a process"),),
     ),
     Peer(
         name="taskiq",
@@ -123,7 +148,7 @@ PEERS = (
             *("-m", "taskiq", "worker", "taskiq_peer:broker", "--workers", "1"),
             *("--max-async-tasks", "100", "--max-prefetch", "100", "--log-level", "ERROR"),
         ),
-        variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
+        variants=(Variant(REDIS), Variant(REDIS_FSYNC, noops_only=True)),
         note=(
             "a list as its queue; "
             "coroutines, 100 at one time and 100 prefetched; "
@@ -144,7 +169,7 @@ PEERS = (
             _TYPING,
         ),
         worker=("-m", "saq", "saq_peer.settings", "--quiet"),
-        variants=(Variant(REDIS), Variant(REDIS_FSYNC)),
+        variants=(Variant(REDIS), Variant(REDIS_FSYNC, noops_only=True)),
         note=(
             "coroutines, 100 at one time; results are polled for every 5 ms; what is missing was "
             "waiting when its worker started, which gave it up as `swept`"
@@ -171,10 +196,9 @@ PEERS = (
         name="procrastinate",
         requires=("procrastinate==3.10.0", "psycopg[binary,pool]==3.3.9", _UVLOOP),
         prepare=("-m", "procrastinate", "--app", "procrastinate_peer.app", "schema", "--apply"),
-        worker=(
-            *("-m", "procrastinate", "--app", "procrastinate_peer.app"),
-            *("worker", "--concurrency", "10"),
-        ),
+        worker=(*_PROCRASTINATE_WORKER, "10"),
+        worker_sleeping=(*_PROCRASTINATE_WORKER, "100"),
+        remarks=_NO_RESULTS,
         variants=(Variant(POSTGRESQL),),
         note=(
             "coroutines, 10 at one time; "
@@ -186,9 +210,10 @@ PEERS = (
         requires=("pgqueuer==1.6.0", "asyncpg==0.32.0", _UVLOOP),
         prepare=("-m", "pgqueuer", "--pg-dsn", "{store}", "install"),
         worker=("-m", "pgqueuer_peer"),
+        remarks=_NO_RESULTS,
         variants=(
             Variant(POSTGRESQL, "500", f"{POSTGRESQL}; tasks by 500"),
-            Variant(POSTGRESQL, "1", f"{POSTGRESQL}; tasks one by one"),
+            Variant(POSTGRESQL, "1", f"{POSTGRESQL}; tasks one by one", noops_only=True),
         ),
         note=(
             "coroutines, taken and completed by 500 at most, or one by one; "

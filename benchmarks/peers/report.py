@@ -6,11 +6,14 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import catalog, chart, servers
+from benchmarks import verdict
+from benchmarks.peers import catalog, chart, servers, standing
+from benchmarks.peers.works import ECHO, WORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchmarks.peers.catalog import Peer, Variant
     from benchmarks.peers.rows import Row
 
 BEGIN, END = "<!-- peers -->", "<!-- /peers -->"
@@ -29,6 +32,16 @@ COSTS = (
     ("start s", "start_s"),
     ("CPU µs a task", "cpu_us"),
 )
+
+WORK_METHOD = """\
+Tasks that do something, submitted task by task, end to end, on the store with which the peer is
+fastest: at most 5,000 that sleep, 1,000 of the others.
+
+- **sleep**: the worker runs 100 at one time, in coroutines or threads, whatever is natural to it.
+- **CPU**: until the thread has used 1 ms; the worker as for no-ops, so one process, in which one
+  computes at a time.
+- **64 KiB**: an argument of so many characters, and the same as the result; the worker as for
+  no-ops. *only there*: it keeps no results, and that it succeeded counts."""
 
 METHOD = """\
 One worker process beside one producer process, and whatever server the queue needs: each a process
@@ -91,6 +104,27 @@ def costs(rows: Sequence[Row]) -> str:
     )
 
 
+def works(rows: Sequence[Row]) -> str:
+    """Return what goes through of tasks that do something: a line a store, a column a work."""
+    shown = [work for work in WORKS if any(row.work is work for row in rows)]
+    lines: dict[tuple[Peer, Variant], list[str]] = {}
+    for row in rows:
+        lines.setdefault((row.peer, row.variant), []).append(_told(row))
+    head = ["", "durability", *(f"{work.label}: /s" for work in shown)]
+    told = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * len(shown)]
+    for (peer, variant), cells in lines.items():
+        told.append("| " + " | ".join([peer.name, variant.text, *cells]) + " |")
+    return "\n".join(told)
+
+
+def _told(row: Row) -> str:
+    if row.cannot:
+        return row.cannot
+    remarks = [dict(row.peer.remarks).get(row.work, ""), row.faults()]
+    said = [remark for remark in remarks if remark not in ("", "none")]
+    return cell(row.values("end_to_end_per_s")) + (f" ({', '.join(said)})" if said else "")
+
+
 def configurations(rows: Sequence[Row]) -> str:
     lines = (
         f"- {row.peer.name}: {', '.join(row.peer.requires) or 'this project'}; {row.peer.note}"
@@ -110,12 +144,20 @@ def text(rows: Sequence[Row], head: dict[str, str], measure_s: float, tasks_max:
         "## Beside its peers",
         f"{head['machine']}; {'; '.join(versions)}; {head['date']}. {head['load']}",
         f"`{head['command']}`",
-        f"![{chart.TITLE}](peers.svg)",
-        rates(rows),
-        costs(rows),
-        METHOD.format(measure_s=measure_s, tasks_max=tasks_max),
-        "Versions, and how each was run:\n\n" + configurations(rows),
     ]
+    if noops := [row for row in rows if row.work is ECHO]:
+        verdicts = standing.judge(noops)
+        parts += [
+            f"![{chart.TITLE}](peers.svg)",
+            rates(noops),
+            costs(noops),
+            f"What is asked of fastqueue beside them, of the medians: "
+            f"{verdict.conclusion(verdicts)}.\n\n" + verdict.to_table(verdicts),
+            METHOD.format(measure_s=measure_s, tasks_max=tasks_max),
+        ]
+    if busy := [row for row in rows if row.work is not ECHO]:
+        parts += [works(busy), WORK_METHOD]
+    parts.append("Versions, and how each was run:\n\n" + configurations(rows))
     if failures := [f"- {row.name}: {why}" for row in rows for why in dict.fromkeys(row.failures)]:
         parts.append("What failed:\n\n" + "\n".join(failures))
     return "\n\n".join(parts)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.peers import catalog, servers
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.family import Family
+from benchmarks.peers.works import ECHO, SLEEP
 from benchmarks.processes import ROOT, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.peers.catalog import Command, Peer, Variant
+    from benchmarks.peers.catalog import Command
+    from benchmarks.peers.rows import Row
 
 FOREIGN = ROOT / "benchmarks" / "peers" / "foreign"
 TRIAL = 200
@@ -52,15 +54,18 @@ class VisitError(RuntimeError):
 class Visit:
     """Own the processes of one peer from start to end, and the figures taken so far."""
 
-    def __init__(self, peer: Peer, variant: Variant, folder: Path) -> None:
-        self.peer, self.variant, self.folder = peer, variant, folder
+    def __init__(self, row: Row, folder: Path) -> None:
+        self.peer, self.variant, self.work = row.peer, row.variant, row.work
+        self.folder = folder
         self.figures: dict[str, float] = {}
         self._families: list[Family] = []
         self._server: Family | None = None
         self._stack = contextlib.ExitStack()
 
     def measure(self, tasks: int | None, tasks_max: int, measure_s: float) -> int:
-        """Take all figures with so many tasks; if that isn't known yet, as many as fit `measure_s`.
+        """Take all figures of a work; of one that isn't no-ops, what goes through end to end.
+
+        If it isn't known yet with how many tasks, then with as many as fit `measure_s`.
 
         Returns:
             The number of tasks.
@@ -71,9 +76,13 @@ class Visit:
         self._until = time.monotonic() + VISIT_S
         with self._stack:
             self._start()
-            self._idle()
+            if self.work is ECHO:
+                self._idle()
             if tasks is None:
                 tasks = _rounded(min(self._tried_per_s(tasks_max) * measure_s, tasks_max))
+            if self.work is not ECHO:
+                self._end_to_end(tasks, bulk=False)
+                return tasks
             self._latency()
             for bulk in (False, True)[: 2 if self.bulk else 1]:
                 self._end_to_end(tasks, bulk)
@@ -103,6 +112,7 @@ class Visit:
         }
         self._env = {
             "PYTHONPATH": str(FOREIGN),
+            "PEER_WORK": self.work.name,
             **dict(self.peer.env),
             **{f"PEER_{name.upper()}": value for name, value in given.items()},
         }
@@ -117,7 +127,8 @@ class Visit:
         begun = time.perf_counter()
         if self.peer.service:
             self._family("service", command(self.peer.service))
-        self._worker = self._family("worker", command(self.peer.worker))
+        sleeping = self.work is SLEEP and self.peer.worker_sleeping
+        self._worker = self._family("worker", command(sleeping or self.peer.worker))
         self.bulk = self._ask("start", timeout_s=START_S)["bulk"]
         self._await_first(begun)
 

@@ -7,15 +7,15 @@ from typing import Any
 from arq import create_pool
 from arq.connections import ArqRedis, RedisSettings
 from arq.jobs import Job
-from setting import STORE, WAIT_S, in_flight
+from setting import AT_ONCE, STORE, WAIT_S, in_flight, value, work_async
 
 IN_FLIGHT = 100
 
 pool: ArqRedis
 
 
-async def echo(_context: dict[str, Any], n: int) -> int:
-    return n
+async def echo(_context: dict[str, Any], n: Any) -> Any:
+    return await work_async(n)
 
 
 class WorkerSettings:
@@ -24,7 +24,7 @@ class WorkerSettings:
     functions = (echo,)
     redis_settings = RedisSettings.from_dsn(STORE)
     poll_delay = 0.01
-    max_jobs = 100
+    max_jobs = AT_ONCE
     log_results = False
 
 
@@ -34,7 +34,7 @@ async def start() -> None:
 
 
 async def submit(count: int) -> list[Any]:
-    return await in_flight(lambda n: pool.enqueue_job("echo", n), range(count), IN_FLIGHT)
+    return await in_flight(lambda n: pool.enqueue_job("echo", value(n)), range(count), IN_FLIGHT)
 
 
 async def collect(handles: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from dbos import DBOS, DBOSClient
-from setting import STORE
+from setting import AT_ONCE, STORE, value, work
 
 URL = f"sqlite:///{STORE}"
 POLL_S = 0.005
@@ -15,8 +15,8 @@ client: DBOSClient
 
 
 @DBOS.workflow(name="echo")
-def echo(n: int) -> int:
-    return n
+def echo(n: Any) -> Any:
+    return work(n)
 
 
 def start() -> None:
@@ -26,7 +26,7 @@ def start() -> None:
 
 def submit(count: int) -> list[Any]:
     options: Any = {"queue_name": "peer", "workflow_name": "echo"}
-    return [client.enqueue(options, n) for n in range(count)]
+    return [client.enqueue(options, value(n)) for n in range(count)]
 
 
 def collect(handles: list[Any]) -> list[Any]:
@@ -34,12 +34,12 @@ def collect(handles: list[Any]) -> list[Any]:
     return [handle.get_result(polling_interval_sec=POLL_S) for handle in handles]
 
 
-def work() -> None:
+def serve() -> None:
     DBOS(config={"name": "peer", "system_database_url": URL, "log_level": "ERROR"})
     DBOS.launch()
-    DBOS.register_queue("peer", worker_concurrency=100, polling_interval_sec=POLL_S)
+    DBOS.register_queue("peer", worker_concurrency=AT_ONCE, polling_interval_sec=POLL_S)
     signal.pause()
 
 
 if __name__ == "__main__":
-    work()
+    serve()

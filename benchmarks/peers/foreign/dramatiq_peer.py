@@ -8,7 +8,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
-from setting import STORE, WAIT_S
+from setting import STORE, WAIT_S, value, work
 
 broker = RedisBroker(url=STORE)
 broker.add_middleware(Results(backend=RedisBackend(url=STORE)))
@@ -16,12 +16,12 @@ dramatiq.set_broker(broker)
 
 
 @dramatiq.actor(store_results=True)
-def echo(n: int) -> int:
-    return n
+def echo(n: Any) -> Any:
+    return work(n)
 
 
 def submit(count: int) -> list[Any]:
-    return [echo.send(n) for n in range(count)]
+    return [echo.send(value(n)) for n in range(count)]
 
 
 def collect(handles: list[Any]) -> list[Any]:

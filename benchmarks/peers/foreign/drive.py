@@ -3,7 +3,8 @@
 The runner starts this in the peer's own environment: `python drive.py huey` drives `huey_peer.py`
 of this folder. That module has
 
-- `submit(count) -> handles`: submit `echo(0)` to `echo(count - 1)`, task by task;
+- `submit(count) -> handles`: submit `echo(value(0))` to `echo(value(count - 1))` (see
+  `setting.py`), task by task;
 - `collect(handles) -> values`: wait for their results, in the same order, `None` for a missing one;
 - `submit_bulk(count) -> handles`, if the peer has a call that submits many;
 - `start()`, if there is something to connect to.
@@ -21,6 +22,8 @@ import os
 import sys
 import time
 from typing import Any
+
+import setting
 
 SAMPLES = 300
 SAMPLES_S = 4.0
@@ -72,7 +75,7 @@ class Driver:
         values = self.call("collect", self.handles)
         count = len(self.handles)
         missing = sum(value is None for value in values) + count - len(values)
-        right = sum(value == n for n, value in enumerate(values))
+        right = sum(value == setting.value(n) for n, value in enumerate(values))
         return {"missing": missing, "wrong": count - right - missing}
 
     def end_to_end(self, count: int, bulk: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from setting import STORE, WAIT_S, in_flight
+from setting import STORE, WAIT_S, in_flight, value, work_async
 
 from fastqueue import Client, task
 
@@ -15,8 +15,8 @@ client = Client(control_plane_address=STORE, timeout=WAIT_S, result_cache_size=5
 
 
 @task
-async def echo(n: int) -> int:
-    return n
+async def echo(n: Any) -> Any:
+    return await work_async(n)
 
 
 async def start() -> None:
@@ -24,11 +24,11 @@ async def start() -> None:
 
 
 async def submit(count: int) -> list[str]:
-    return await in_flight(lambda n: client.delay("echo", n), range(count), IN_FLIGHT)
+    return await in_flight(lambda n: client.delay("echo", value(n)), range(count), IN_FLIGHT)
 
 
 async def submit_bulk(count: int) -> list[str]:
-    return await client.submit_batch([("echo", (n,)) for n in range(count)])
+    return await client.submit_batch([("echo", (value(n),)) for n in range(count)])
 
 
 async def collect(handles: list[str]) -> list[Any]:

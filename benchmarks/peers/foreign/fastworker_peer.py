@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from fastworker import Client, task
-from setting import DISCOVERY
+from setting import DISCOVERY, value, work
 
 GIVEN_UP_S = 10
 """What isn't there by then was seen not to come later either."""
@@ -16,8 +16,8 @@ client = Client(discovery_address=DISCOVERY, timeout=GIVEN_UP_S)
 
 
 @task
-def echo(n: int) -> int:
-    return n
+def echo(n: Any) -> Any:
+    return work(n)
 
 
 async def start() -> None:
@@ -25,7 +25,7 @@ async def start() -> None:
 
 
 async def submit(count: int) -> list[Any]:
-    return [await client.delay("echo", n) for n in range(count)]
+    return [await client.delay("echo", value(n)) for n in range(count)]
 
 
 async def collect(handles: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flexiq import Queue
-from setting import STORE, WAIT_S
+from setting import STORE, WAIT_S, value, work_async
 
 # By default the scheduler looks every 50 ms and takes one task at a time.
 queue = Queue(
@@ -16,16 +16,16 @@ queue = Queue(
 
 
 @queue.task(name="echo")
-async def echo(n: int) -> int:
-    return n
+async def echo(n: Any) -> Any:
+    return await work_async(n)
 
 
 def submit(count: int) -> list[Any]:
-    return [echo.delay(n) for n in range(count)]
+    return [echo.delay(value(n)) for n in range(count)]
 
 
 def submit_bulk(count: int) -> list[Any]:
-    return queue.enqueue_many("echo", [(n,) for n in range(count)])
+    return queue.enqueue_many("echo", [(value(n),) for n in range(count)])
 
 
 def collect(handles: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from huey import RedisHuey, SqliteHuey
-from setting import CHOICE, STORE, WAIT_S
+from setting import CHOICE, STORE, WAIT_S, value, work
 
 if STORE.startswith("redis://"):
     huey = RedisHuey("peer", url=STORE, notify_result=CHOICE == "pushed")
@@ -14,12 +14,12 @@ else:
 
 
 @huey.task()
-def echo(n: int) -> int:
-    return n
+def echo(n: Any) -> Any:
+    return work(n)
 
 
 def submit(count: int) -> list[Any]:
-    return [echo(n) for n in range(count)]
+    return [echo(value(n)) for n in range(count)]
 
 
 def collect(handles: list[Any]) -> list[Any]:

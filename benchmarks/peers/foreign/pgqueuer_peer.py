@@ -6,6 +6,7 @@ It keeps no results: a task that has succeeded counts as having returned what it
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
-from setting import CHOICE, STORE, in_flight, looked_for
+from setting import AT_ONCE, CHOICE, STORE, WORK, in_flight, looked_for, value, work_async
 
 IN_FLIGHT = 10
 BATCH = 500
@@ -25,10 +26,14 @@ async def work() -> None:
     pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect(STORE)))
 
     @pgq.entrypoint("echo")
-    async def echo(job: Job) -> int:
-        return int(job.payload or b"")
+    async def echo(job: Job) -> Any:
+        return await work_async(json.loads(job.payload or b""))
 
-    await pgq.run(batch_size=int(CHOICE))
+    if WORK == "sleep":
+        # It wants this to be at least two batches.
+        await pgq.run(batch_size=AT_ONCE // 2, max_concurrent_tasks=AT_ONCE)
+    else:
+        await pgq.run(batch_size=int(CHOICE))
 
 
 async def start() -> None:
@@ -37,9 +42,13 @@ async def start() -> None:
     queries = Queries(AsyncpgPoolDriver(pool))
 
 
+def _payload(n: int) -> bytes:
+    return json.dumps(value(n)).encode()
+
+
 async def submit(count: int) -> list[Any]:
     async def enqueue(n: int) -> Any:
-        [handle] = await queries.enqueue("echo", b"%d" % n)
+        [handle] = await queries.enqueue("echo", _payload(n))
         return handle
 
     return await in_flight(enqueue, range(count), IN_FLIGHT)
@@ -49,7 +58,7 @@ async def submit_bulk(count: int) -> list[Any]:
     handles: list[Any] = []
     for begin in range(0, count, BATCH):
         some = range(begin, min(begin + BATCH, count))
-        payloads = [b"%d" % n for n in some]
+        payloads = [_payload(n) for n in some]
         handles += await queries.enqueue(["echo"] * len(some), payloads, [0] * len(some))
     return handles
 
@@ -57,9 +66,11 @@ async def submit_bulk(count: int) -> list[Any]:
 async def collect(handles: list[Any]) -> list[Any]:
     numbers = {handle: n for n, handle in enumerate(handles)}
 
-    async def look(missing: list[Any]) -> dict[Any, int]:
+    async def look(missing: list[Any]) -> dict[Any, Any]:
         found = await queries.job_status(missing)
-        return {handle: numbers[handle] for handle, status in found if status == "successful"}
+        return {
+            handle: value(numbers[handle]) for handle, status in found if status == "successful"
+        }
 
     return await looked_for(look, handles, at_once=1_000, interval_s=0.002)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from procrastinate import App, PsycopgConnector
-from setting import STORE, in_flight, looked_for
+from setting import STORE, in_flight, looked_for, value, work_async
 
 IN_FLIGHT = 10
 DONE = "SELECT id FROM procrastinate_jobs WHERE id = ANY(%(ids)s) AND status = 'succeeded'"
@@ -17,8 +17,8 @@ app = App(connector=PsycopgConnector(conninfo=STORE, min_size=1, max_size=IN_FLI
 
 
 @app.task(name="echo")
-async def echo(n: int) -> int:
-    return n
+async def echo(n: Any) -> Any:
+    return await work_async(n)
 
 
 async def start() -> None:
@@ -26,18 +26,18 @@ async def start() -> None:
 
 
 async def submit(count: int) -> list[Any]:
-    return await in_flight(lambda n: echo.defer_async(n=n), range(count), IN_FLIGHT)
+    return await in_flight(lambda n: echo.defer_async(n=value(n)), range(count), IN_FLIGHT)
 
 
 async def submit_bulk(count: int) -> list[Any]:
-    return await echo.batch_defer_async(*({"n": n} for n in range(count)))
+    return await echo.batch_defer_async(*({"n": value(n)} for n in range(count)))
 
 
 async def collect(handles: list[Any]) -> list[Any]:
     numbers = {handle: n for n, handle in enumerate(handles)}
 
-    async def look(missing: list[int]) -> dict[int, int]:
+    async def look(missing: list[int]) -> dict[int, Any]:
         rows = await app.connector.execute_query_all_async(DONE, ids=missing)
-        return {row["id"]: numbers[row["id"]] for row in rows}
+        return {row["id"]: value(numbers[row["id"]]) for row in rows}
 
     return await looked_for(look, handles, at_once=200, interval_s=0.005)

@@ -6,12 +6,13 @@ repid keeps no results: the task writes its own into a hash of the same Redis.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from uuid import uuid4
 
 from redis.asyncio import Redis
 from repid import RedisServer, Repid, Router
-from setting import STORE, in_flight, looked_for
+from setting import AT_ONCE, STORE, WORK, in_flight, looked_for, value, work_async
 
 IN_FLIGHT = 100
 
@@ -22,8 +23,8 @@ router = Router()
 
 
 @router.actor(channel="default")
-async def echo(n: int, key: str) -> None:
-    await redis.hset("results", key, n)
+async def echo(n: Any, key: str) -> None:
+    await redis.hset("results", key, json.dumps(await work_async(n)))
 
 
 app.include_router(router)
@@ -37,7 +38,7 @@ async def submit(count: int) -> list[Any]:
     async def send(n: int) -> str:
         key = uuid4().hex
         await app.send_message_json(
-            channel="default", payload={"n": n, "key": key}, headers={"topic": "echo"}
+            channel="default", payload={"n": value(n), "key": key}, headers={"topic": "echo"}
         )
         return key
 
@@ -45,16 +46,17 @@ async def submit(count: int) -> list[Any]:
 
 
 async def collect(handles: list[Any]) -> list[Any]:
-    async def look(missing: list[str]) -> dict[str, int]:
+    async def look(missing: list[str]) -> dict[str, Any]:
         found = await redis.hmget("results", missing)
-        return {key: int(n) for key, n in zip(missing, found, strict=True) if n}
+        return {key: json.loads(n) for key, n in zip(missing, found, strict=True) if n}
 
     return await looked_for(look, handles, at_once=200, interval_s=0.001)
 
 
 async def work() -> None:
     async with app.servers.default.connection():
-        await app.run_worker()
+        # By default 1,000 run at one time.
+        await app.run_worker(tasks_limit=AT_ONCE if WORK == "sleep" else 1_000)
 
 
 if __name__ == "__main__":

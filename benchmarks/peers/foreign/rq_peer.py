@@ -7,17 +7,17 @@ from typing import Any
 from redis import Redis
 from rq import Queue
 from rq_tasks import echo
-from setting import STORE, WAIT_S
+from setting import STORE, WAIT_S, value
 
 queue = Queue("peer", connection=Redis.from_url(STORE))
 
 
 def submit(count: int) -> list[Any]:
-    return [queue.enqueue(echo, n) for n in range(count)]
+    return [queue.enqueue(echo, value(n)) for n in range(count)]
 
 
 def submit_bulk(count: int) -> list[Any]:
-    return queue.enqueue_many([Queue.prepare_data(echo, (n,)) for n in range(count)])
+    return queue.enqueue_many([Queue.prepare_data(echo, (value(n),)) for n in range(count)])
 
 
 def collect(handles: list[Any]) -> list[Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def echo(n: int) -> int:
-    return n
+from setting import work
+
+
+def echo(n: Any) -> Any:
+    return work(n)

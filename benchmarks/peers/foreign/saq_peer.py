@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from saq import Queue
-from setting import STORE, in_flight, looked_for
+from setting import AT_ONCE, STORE, in_flight, looked_for, value, work_async
 
 IN_FLIGHT = 100
 
 queue = Queue.from_url(STORE)
 
 
-async def echo(_context: dict[str, Any], *, n: int) -> int:
-    return n
+async def echo(_context: dict[str, Any], *, n: Any) -> Any:
+    return await work_async(n)
 
 
-settings = {"queue": queue, "functions": [echo], "concurrency": 100}
+settings = {"queue": queue, "functions": [echo], "concurrency": AT_ONCE}
 
 
 async def start() -> None:
@@ -24,11 +24,11 @@ async def start() -> None:
 
 
 async def submit(count: int) -> list[Any]:
-    return await in_flight(lambda n: queue.enqueue("echo", n=n), range(count), IN_FLIGHT)
+    return await in_flight(lambda n: queue.enqueue("echo", n=value(n)), range(count), IN_FLIGHT)
 
 
 async def collect(handles: list[Any]) -> list[Any]:
-    async def look(missing: list[str]) -> dict[str, int]:
+    async def look(missing: list[str]) -> dict[str, Any]:
         jobs = await queue.jobs(missing)
         return {job.key: job.result for job in jobs if job and job.completed}
 

@@ -25,8 +25,48 @@ CHOICE = os.environ["PEER_CHOICE"]
 DISCOVERY = os.environ["PEER_DISCOVERY"]
 """An address that the peer may announce itself at."""
 
+WORK = os.environ["PEER_WORK"]
+"""What a task does before it returns its argument: `echo` nothing, `sleep`, `cpu`; `payload`
+nothing, with a large argument."""
+
+AT_ONCE = 100
+"""How many tasks run at one time, where the peer's module says so rather than its command."""
+
+SLEEP_S = 0.01
+CPU_S = 0.001
+PAYLOAD_CHARACTERS = 64 * 1024
+
 WAIT_S = 30
 """How long one result is waited for before it counts as missing."""
+
+
+def value(n: int) -> Any:
+    """Return the argument of the task of a number, which is also what it is to return."""
+    return f"{n:08}".ljust(PAYLOAD_CHARACTERS, "x") if WORK == "payload" else n
+
+
+def work(argument: Any) -> Any:
+    """Be a task that is a plain function."""
+    if WORK == "sleep":
+        time.sleep(SLEEP_S)
+    elif WORK == "cpu":
+        _compute()
+    return argument
+
+
+async def work_async(argument: Any) -> Any:
+    """Be a task that is a coroutine."""
+    if WORK == "sleep":
+        await asyncio.sleep(SLEEP_S)
+    elif WORK == "cpu":
+        _compute()
+    return argument
+
+
+def _compute() -> None:
+    end = time.thread_time() + CPU_S
+    while time.thread_time() < end:
+        pass
 
 
 async def in_flight(call: Callable[[T], Awaitable[R]], items: Sequence[T], at_once: int) -> list[R]:
