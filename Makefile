@@ -128,10 +128,13 @@ simulate: setup ## Play more histories than the tests do; SEEDS=n of them, FROM=
 mutants: setup ## Plant faults one at a time; the simulation must catch each.
 	$(BIN) -m tests.simulation.plant
 
-DEPTHS ?= 100000 1000000
+# What is asked for ten million queued is part of the check.
+DEPTHS ?= 100000 1000000 $(if $(CHECK),10000000)
+WRITE ?=
+CHECK ?=
 
-bench: setup ## Measure fastqueue; WRITE=1 puts the figures into README and RESULTS.md; DEPTHS="n m" for other queues.
-	$(BIN) -m benchmarks.bench --depths $(DEPTHS) $(if $(WRITE),--write)
+bench: setup ## Measure fastqueue; WRITE=1 puts the figures into README and RESULTS.md, CHECK=1 judges them; DEPTHS="n m".
+	$(BIN) -m benchmarks.bench --depths $(DEPTHS) $(if $(WRITE),--write) $(if $(CHECK),--check)
 
 # py-spy is for this alone.
 profile: setup ## Show what each process spends its CPU time on, by stage.
@@ -143,10 +146,13 @@ bench-check: setup ## Check that no process needs clearly more CPU time a task t
 	$(BIN) -m benchmarks.check
 
 PEERS ?=
+WORK ?=
 ROUNDS ?= 3
 
-bench-peers: setup ## Measure beside other task queues, each in .peers/NAME; PEERS="huey rq", ROUNDS=n.
-	$(BIN) -m benchmarks.peers $(PEERS) --rounds $(ROUNDS) --results benchmarks/RESULTS.md
+# WORK: echo sleep cpu payload, or some of them.
+bench-peers: setup ## Measure beside other task queues, each in .peers/NAME; PEERS="huey rq", WORK="sleep cpu", ROUNDS=n, CHECK=1.
+	$(BIN) -m benchmarks.peers $(PEERS) $(if $(WORK),--work $(WORK)) --rounds $(ROUNDS) $(if $(CHECK),--check) \
+	    --results benchmarks/RESULTS.md
 
 SECONDS ?= 60
 TARGET ?=

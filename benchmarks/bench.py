@@ -18,12 +18,12 @@ from typing import Any
 
 import uvloop
 
-from benchmarks import report
+from benchmarks import chart, report, targets, verdict
 from benchmarks.depth import measure_depth
 from benchmarks.floor import measure_floor
 from benchmarks.latency import at_rate, many_clients, one_at_a_time
 from benchmarks.machine import describe_machine, fdatasync_p50_ms
-from benchmarks.processes import pss_mb, running
+from benchmarks.processes import pss_mb, rss_mb, running
 from benchmarks.scaling import import_ms, start_to_first_task_s, with_producers
 from benchmarks.throughput import drain, median_of, throughput
 from fastqueue import Client
@@ -46,6 +46,7 @@ async def measure_durability(folder: Path, durability: str, runs: int) -> dict[s
                 await client.submit_task("noop")
             figures: dict[str, Any] = {
                 "idle_mb": {process: pss_mb(pid) for process, pid in system.pids.items()},
+                "idle_rss_mb": rss_mb(system.control_plane.pid),
                 "fdatasync_ms": fdatasync_p50_ms(folder),
                 "latency_ms": await one_at_a_time(client),
                 "many_clients_per_s": await many_clients(system.address),
@@ -93,7 +94,7 @@ async def measure_all(folder: Path, runs: int, depths: list[int]) -> dict[str, A
     return figures
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each rate; the median counts")
     parser.add_argument(
@@ -101,6 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--write", action="store_true", help="also write RESULTS.md and the README")
+    parser.add_argument("--check", action="store_true", help="fail if a must isn't met")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fastqueue-bench-") as folder:
         figures = uvloop.run(measure_all(Path(folder), options.runs, options.depths))
@@ -111,6 +113,12 @@ def main() -> None:
     if options.write:
         report.put(report.RESULTS, "bench", text)
         report.put(report.README, "bench", report.summary(figures))
+        report.CHART.write_text(chart.draw(figures))
+    if options.check:
+        verdicts = targets.judge(figures)
+        print(f"\n{verdict.to_table(verdicts)}\n\n{verdict.conclusion(verdicts)}")
+        return 0 if all(each.is_met for each in verdicts) else 1
+    return 0
 
 
 if __name__ == "__main__":
