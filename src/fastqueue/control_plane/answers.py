@@ -16,7 +16,6 @@ from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.records import Result
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
-from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -95,8 +94,10 @@ class _Answer:
             return result
         stored = store.find_live((task_id,)).get(task_id)
         if stored is not None:
-            name = self._core.state.lanes.by_id[stored.key >> SEQUENCE_BITS].name
-            return Result(task_id, TaskStatus.QUEUED, name, stored.attempt, stored.format)
+            lanes = self._core.state.lanes.by_id
+            belongs = stored.belongs
+            name = belongs[2] if belongs else lanes[stored.key >> SEQUENCE_BITS].name
+            return Result(task_id, stored.status, name, stored.attempt, stored.format)
         if store.find_evicted((task_id,)):
             logger.info("the result of task %s was asked for, but is evicted", task_id)
         return None

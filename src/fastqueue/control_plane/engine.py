@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core.effects import Effect
     from fastqueue.core.limits import CoreLimits
+    from fastqueue.core.records import NewTask
     from fastqueue.store.base import NumberedCallback, Store
 
 __all__ = ["Engine", "Peers"]
@@ -256,13 +257,18 @@ class Engine:
             for change in decision.changes:
                 if type(change) is ch.TasksAdded:
                     self._note_added(change)
+                elif type(change) is ch.TasksDelayed:
+                    self._note_ids(change.tasks)
                 elif type(change) is ch.TasksFinished:
                     self.payloads.discard(change.keys)
             self.store.write(self._book.sift(decision.changes, now))
         effects += decision.effects
 
+    def _note_ids(self, tasks: Sequence[NewTask]) -> None:
+        self._greatest_id = max(self._greatest_id, max(new.task_id for new in tasks))
+
     def _note_added(self, change: ch.TasksAdded) -> None:
-        self._greatest_id = max(self._greatest_id, max(new.task_id for new in change.tasks))
+        self._note_ids(change.tasks)
         put = self.payloads.put
         for key, new in zip(change.keys, change.tasks, strict=True):
             if self.core.holds(new.task_id):

@@ -18,6 +18,7 @@ from fastqueue.core.changes import (
     LeasesEnded,
     LeasesLost,
     TasksFinished,
+    TasksRetried,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class LeaseBook:
                     continue
                 case TasksFinished() | LeasesEnded():
                     self._forget(change.keys)
+                case TasksRetried():
+                    self._forget(row[3] for row in change.rows)
                 case LeasesLost():
                     self._forget(key for _, _, key in change.rows)
                 case _:

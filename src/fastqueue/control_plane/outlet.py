@@ -10,7 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from fastqueue.core import effects as fx
-from fastqueue.core.commands import Loaded
+from fastqueue.core.commands import DueLoaded, ExpiredLoaded, Loaded
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 from fastqueue.tasks.models import TaskStatus
@@ -72,6 +72,11 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 send(effect.session, _answer(engine, effect))
             case fx.Refill():
                 _refill(engine, effect)
+            case fx.LoadDue():
+                due = engine.store.read_due(effect.at, effect.limit)
+                engine.put_first(DueLoaded(effect.at, due.tasks, due.next_due))
+            case fx.LoadExpired():
+                _load_expired(engine, effect)
             case fx.DeliverCallbacks():
                 owed = engine.store.read_callbacks(
                     effect.address, _CALLBACKS_AT_ONCE, _CALLBACK_BYTES_GOAL
@@ -203,6 +208,14 @@ def _refill(engine: Engine, effect: fx.Refill) -> None:
     engine.put_first(Loaded(effect.lane_id, tasks, exhausted))
 
 
+def _load_expired(engine: Engine, effect: fx.LoadExpired) -> None:
+    rows, next_expiry = engine.store.read_expired(effect.at, effect.limit)
+    stored = engine.store.find_live(
+        task_id for _, task_id in rows if not engine.core.holds(task_id)
+    )
+    engine.put_first(ExpiredLoaded(effect.at, rows, stored, next_expiry))
+
+
 def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect) -> object:
     match effect:
         case fx.AnswerCancel():
@@ -216,7 +229,8 @@ def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.Answer
             live = engine.store.find_live(effect.ask_store)
             for task_id in effect.ask_store:
                 state = "evicted" if task_id in evicted else "unknown"
-                effect.answer[task_id] = {"state": "queued" if task_id in live else state}
+                found = live.get(task_id)
+                effect.answer[task_id] = {"state": found.status.value if found else state}
             return msg.Inspected(effect.request, effect.answer)
         case _:
             assert_never(effect)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastqueue.core.records import NewTask, PendingCallback, Result
+from fastqueue.core.records import AttemptRecord, NewTask, PendingCallback, Result
 
 __all__ = [
     "LAZY",
     "CallbacksAdded",
     "CallbacksRemoved",
     "Change",
+    "ExpiriesPassed",
     "LaneAdded",
     "LanesRemoved",
     "LeasesAdded",
@@ -26,7 +27,10 @@ __all__ = [
     "ResultsEvicted",
     "Stopped",
     "TasksAdded",
+    "TasksDelayed",
+    "TasksDue",
     "TasksFinished",
+    "TasksRetried",
     "TombstonesRotated",
 ]
 
@@ -56,6 +60,43 @@ class TasksAdded:
     tasks: Sequence[NewTask]
     client: str
     submitted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TasksDelayed:
+    """New tasks were accepted that aren't due yet; as `TasksAdded`, by their `options.due_at`."""
+
+    keys: Sequence[int]
+    tasks: Sequence[NewTask]
+    client: str
+    submitted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TasksRetried:
+    """Attempts failed, and their tasks wait to be tried again.
+
+    Rows of (new key, attempts, failures, old key), and in parallel of (due, queue, rank, name);
+    `attempts` tell of what failed.
+    """
+
+    rows: Sequence[tuple[int, int, int, int]]
+    waits: Sequence[tuple[float, str, int, str]]
+    attempts: Sequence[AttemptRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksDue:
+    """Tasks that waited for a time are in their lanes: rows of (new key, old key)."""
+
+    rows: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiriesPassed:
+    """Tasks whose time to be started is over were dealt with: rows of (expires at, task id)."""
+
+    rows: Sequence[tuple[float, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +188,11 @@ class NamesOffered:
 
 
 Change = (
-    LaneAdded
+    ExpiriesPassed
+    | TasksDelayed
+    | TasksRetried
+    | TasksDue
+    | LaneAdded
     | LanesRemoved
     | TasksAdded
     | LeasesAdded

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from fastqueue.core.records import Callback, HeldLease, NewTask, Outcome, Refused
+from fastqueue.core.records import Callback, HeldLease, NewTask, Outcome, Refused, TaskOptions
+from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
     "CallbacksSent",
@@ -17,6 +18,8 @@ __all__ = [
     "ClientReady",
     "Command",
     "DiskSpace",
+    "DueLoaded",
+    "ExpiredLoaded",
     "GiveBack",
     "Heartbeat",
     "HeartbeatLost",
@@ -38,7 +41,8 @@ __all__ = [
 class StoredTask(Struct, frozen=True, gc=False):
     """Carry a live task as the store has it, into the core's window.
 
-    `lease_token`, `lease_worker` and `lease_at_most_once` are set if a lease of it is stored.
+    `lease_token`, `lease_worker` and `lease_at_most_once` are set if a lease of it is stored;
+    `belongs` (queue, rank, name) if it waits for a time, and so is in no lane.
     """
 
     key: int
@@ -53,6 +57,44 @@ class StoredTask(Struct, frozen=True, gc=False):
     lease_token: int = 0
     lease_worker: str = ""
     lease_at_most_once: bool = False
+    failures: int = 0
+    options: TaskOptions | None = None
+    belongs: tuple[str, int, str] | None = None
+
+    @property
+    def is_delayed(self) -> bool:
+        """Say whether it waits for a time."""
+        return self.belongs is not None
+
+    @property
+    def status(self) -> TaskStatus:
+        """Return its status; its lease, if it has one, is for the core to know."""
+        if not self.is_delayed:
+            return TaskStatus.QUEUED
+        return TaskStatus.RETRYING if self.failures else TaskStatus.SCHEDULED
+
+
+class DueLoaded(Struct, frozen=True, gc=False):
+    """The store returned delayed tasks that are due, most urgent first.
+
+    `next_due` is, by rank, when the next of the others is due; `at` what was asked for.
+    """
+
+    at: float
+    tasks: Sequence[StoredTask]
+    next_due: Sequence[float]
+
+
+class ExpiredLoaded(Struct, frozen=True, gc=False):
+    """The store returned tasks whose time to be started is over, and when the next one's is.
+
+    `rows` are (expires at, task id); `stored` are those that are live, the others have ended.
+    """
+
+    at: float
+    rows: Sequence[tuple[float, str]]
+    stored: Mapping[str, StoredTask]
+    next_expiry: float
 
 
 class ClientReady(Struct, frozen=True, gc=False):
@@ -249,6 +291,8 @@ Command = (
     | Watch
     | Inspect
     | Loaded
+    | DueLoaded
+    | ExpiredLoaded
     | CallbacksSent
     | DiskSpace
     | Tick

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastqueue.core import commands as cmd
 from fastqueue.core.changes import CallbacksRemoved
 from fastqueue.core.decision import Decision
+from fastqueue.core.delaying import due_loaded, expired_loaded, look_for_due
 from fastqueue.core.effects import DeliverCallbacks
 from fastqueue.core.inspection import inspect
 from fastqueue.core.leasing import (
@@ -71,7 +72,9 @@ class Core:
     def next_due(self) -> float | None:
         """Return the monotonic time at which a `Tick` has something to do, or None."""
         state = self.state
+        delay_s = state.delays.wait_s(state.last_tick_at)
         times = (
+            None if delay_s is None else state.last_tick + delay_s,
             state.workers.next_deadline(),
             state.workers.silence_due if state.workers.by_session else None,
             state.retention.next_expiry(),
@@ -110,13 +113,14 @@ def _disk_space(state: State, command: cmd.DiskSpace, now: float, decision: Deci
 
 
 def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> None:
-    state.last_tick = now
+    state.last_tick, state.last_tick_at = now, command.at
     give_up_silent(state, now, decision)
     expire_workers(state, command.at, now, decision)
     state.evict(now, decision)
     if state.refusals_due:
         refuse_unknown_names(state, command.at, now, decision)
-    lease_ready(state, now, decision)
+    look_for_due(state, command.at, decision)
+    lease_ready(state, command.at, now, decision)
     for address in state.outbox.take_due(now):
         decision.effects.append(DeliverCallbacks(address))
 
@@ -138,6 +142,8 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.Watch: watch,
     cmd.Inspect: inspect,
     cmd.Loaded: loaded,
+    cmd.DueLoaded: due_loaded,
+    cmd.ExpiredLoaded: expired_loaded,
     cmd.CallbacksSent: _callbacks_sent,
     cmd.DiskSpace: _disk_space,
 }

@@ -19,6 +19,8 @@ __all__ = [
     "CloseSession",
     "DeliverCallbacks",
     "Effect",
+    "LoadDue",
+    "LoadExpired",
     "PushResults",
     "PushStored",
     "Refill",
@@ -171,6 +173,22 @@ class Refill:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadDue:
+    """Read delayed tasks that are due at a time from the store, and tell by `DueLoaded`."""
+
+    at: float
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadExpired:
+    """Read tasks that aren't to start any more from the store, and tell by `ExpiredLoaded`."""
+
+    at: float
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverCallbacks:
     """Deliver what is owed to an address, and tell the core by `CallbacksSent`."""
 
@@ -193,5 +211,7 @@ Effect = (
     | CloseSession
     | TellBlocked
     | Refill
+    | LoadDue
+    | LoadExpired
     | DeliverCallbacks
 )

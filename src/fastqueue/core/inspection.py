@@ -52,6 +52,7 @@ def _stats(state: State, now: float) -> dict[str, Any]:
     return {
         "epoch": state.epoch,
         "queued": state.lanes.live - running,
+        "delayed": state.delays.count,
         "running": running,
         "results": len(state.retention),
         "results_bytes": state.retention.size_bytes,

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fastqueue.core.limits import CoreLimits
-    from fastqueue.core.records import Callback
+    from fastqueue.core.records import Callback, TaskOptions
     from fastqueue.core.workers import Worker
 
-__all__ = ["SEQUENCE_BITS", "SEQUENCE_MASK", "Lane", "Lanes", "Task"]
+__all__ = ["DELAYED_LANE", "SEQUENCE_BITS", "SEQUENCE_MASK", "Lane", "Lanes", "Task"]
 
 # 2^44 tasks over a store's life, and 2^19 lanes at once, in SQLite's 63-bit key.
 SEQUENCE_BITS = 44
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+# The lane of keys under which tasks wait for a time; memory holds none of them.
+DELAYED_LANE = 0
 _LANE_ID_MAX = (1 << 19) - 1
 
 
@@ -40,10 +42,12 @@ class Task:
         "callback",
         "client",
         "crashes",
+        "failures",
         "format",
         "is_suspect",
         "key",
         "lane",
+        "options",
         "payload_bytes",
         "status",
         "task_id",
@@ -62,6 +66,8 @@ class Task:
         payload_bytes: int,
         attempt: int = 0,
         crashes: int = 0,
+        failures: int = 0,
+        options: TaskOptions | None = None,
     ) -> None:
         self.task_id = task_id
         self.key = key
@@ -72,6 +78,8 @@ class Task:
         self.payload_bytes = payload_bytes
         self.attempt = attempt
         self.crashes = crashes
+        self.failures = failures
+        self.options = options
         self.is_suspect = False
         self.status = TaskStatus.QUEUED
         self.token = 0

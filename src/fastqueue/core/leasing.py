@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import LeasesAdded, NamesOffered
+from fastqueue.core.delaying import Retried, expire, is_expired
 from fastqueue.core.effects import (
     AcknowledgeReport,
     CloseSession,
@@ -92,7 +93,7 @@ def _keep_lease(
         return True
     if task is None:
         stored = command.stored.get(held.task_id)
-        if stored is None:
+        if stored is None or stored.is_delayed:
             return False
         lane = state.lanes.by_id[stored.key >> SEQUENCE_BITS]
         if held.attempt != stored.attempt + 1 or held.token >> LEASE_BITS >= state.epoch:
@@ -156,13 +157,19 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
         return
     worker.heard_at = now
     tasks, worker_id = state.tasks, worker.worker_id
-    finished = Finished(command.at)
+    finished, retried = Finished(command.at), Retried()
     for outcome in command.outcomes:
         task = tasks.get(outcome.task_id)
         if task is None or task.token != outcome.token:
             state.stale_outcomes += 1
             continue
-        event = TaskEvent.SUCCEEDED if outcome.succeeded else TaskEvent.FAILED
+        if outcome.succeeded:
+            event = TaskEvent.SUCCEEDED
+        elif outcome.retry_in_s is not None:
+            retried.add(state, task, outcome, worker_id, command.at + outcome.retry_in_s)
+            continue
+        else:
+            event = TaskEvent.GAVE_UP if outcome.cancelled else TaskEvent.FAILED
         result = Result(
             task.task_id,
             next_status(task.status, event),
@@ -177,6 +184,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
             worker_id,
         )
         state.finish(task, result, outcome.json_result, now, finished)
+    retried.conclude(decision)
     state.conclude(finished, now, decision)
     decision.effects.append(AcknowledgeReport(command.session, command.sequence))
 
@@ -201,8 +209,12 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
         assert lane.spilled == 0, f"lane {lane.lane_id}: {lane.spilled} tasks are missing"
 
 
-def lease_ready(state: State, now: float, decision: Decision) -> None:
-    """Lease ready tasks in strict priority order, first in first out within each priority."""
+def lease_ready(state: State, at: float, now: float, decision: Decision) -> None:
+    """Lease ready tasks in strict priority order, first in first out within each priority.
+
+    `at` is the wall clock: what isn't to be started any more is cancelled in passing.
+    """
+    expired = Finished(at)
     batches: _Batches = {}
     may_lease = now >= state.leases_begin_at
     if may_lease and (state.suspects or state.reserved is not None):
@@ -210,7 +222,7 @@ def lease_ready(state: State, now: float, decision: Decision) -> None:
     for lanes in state.lanes.active:
         if lanes:
             if may_lease:
-                _lease_rank(state, list(lanes.values()), batches)
+                _lease_rank(state, list(lanes.values()), batches, now, expired)
             for lane in list(lanes.values()):
                 _refill(state, lane, decision)
                 state.lanes.quieten(lane)
@@ -224,12 +236,15 @@ def lease_ready(state: State, now: float, decision: Decision) -> None:
         decision.effects.append(SendLeases(worker.session, leases, keys))
     if rows:
         decision.changes.append(LeasesAdded(rows))
+    state.conclude(expired, now, decision)
 
 
 def _lease_rank(
     state: State,
     lanes: Iterable[Lane],
     batches: _Batches,
+    now: float,
+    expired: Finished,
 ) -> None:
     heads = []
     for lane in lanes:
@@ -247,7 +262,10 @@ def _lease_rank(
             heapq.heappop(heads)
             continue
         _, task = lane.ready.popitem(last=False)
-        _lease(state, batches, task, worker)
+        if task.options is not None and is_expired(task, expired.at):
+            expire(state, task, now, expired)
+        else:
+            _lease(state, batches, task, worker)
         if not lane.ready:
             heapq.heappop(heads)
         elif len(heads) > 1:
@@ -273,6 +291,8 @@ def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:
             lane.rank,
             task.format,
             task.callback is not None,
+            failures=task.failures,
+            options=task.options,
         )
     )
     batch[1].append(task.key)

@@ -20,6 +20,7 @@ __all__ = [
     "EPOCH_BITS",
     "LEASE_BITS",
     "SHORT_TEXT_LENGTH_MAX",
+    "AttemptRecord",
     "Callback",
     "HeldLease",
     "Lease",
@@ -29,6 +30,7 @@ __all__ = [
     "Refused",
     "Result",
     "TaskId",
+    "TaskOptions",
     "fencing_token",
 ]
 
@@ -43,6 +45,10 @@ FormatCode = Annotated[int, Meta(ge=0, le=1)]
 
 # What a datetime can represent; also keeps out NaN and infinity.
 WallTime = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+
+# A year; keeps out NaN and infinity.
+Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
+RETRIES_MAX = 1_000
 
 LEASE_BITS = 40
 EPOCH_BITS = 22
@@ -64,6 +70,24 @@ class Callback(Struct, array_like=True, frozen=True, gc=False):
     data: Annotated[bytes, Meta(max_length=64 * 1024)]
 
 
+class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Say what one submission asks for; what is None is left to the task's definition.
+
+    Attributes:
+        due_at: not to be started before this time.
+        expires_at: not to be started at this time or later.
+        retries: how often the task may be tried again after a failure.
+        backoff_s: the wait before the first retry, doubled each time.
+        backoff_max_s: the longest such wait.
+    """
+
+    due_at: WallTime | None = None
+    expires_at: WallTime | None = None
+    retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = None
+    backoff_s: Seconds | None = None
+    backoff_max_s: Seconds | None = None
+
+
 class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
     """Carry one submission from the client to the store."""
 
@@ -74,12 +98,14 @@ class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     payload: bytes
     callback: Callback | None = None
     queue: Annotated[str, Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
+    options: TaskOptions | None = None
 
 
-class Lease(Struct, array_like=True, gc=False):
+class Lease(Struct, array_like=True, gc=False, omit_defaults=True):
     """Carry one task to the subworker that shall run it.
 
-    The core leaves `payload` empty; the engine fills it in from its cache or the store.
+    The core leaves `payload` empty; the engine fills it in from its cache or the store. `failures`
+    is how many attempts have failed before, which isn't `attempt - 1` if a subworker died.
     """
 
     task_id: str
@@ -90,6 +116,8 @@ class Lease(Struct, array_like=True, gc=False):
     format: int
     wants_json: bool
     payload: bytes = b""
+    failures: int = 0
+    options: TaskOptions | None = None
 
 
 class HeldLease(Struct, array_like=True, frozen=True, gc=False):
@@ -103,7 +131,9 @@ class HeldLease(Struct, array_like=True, frozen=True, gc=False):
 class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
     """Report what came of one leased task.
 
-    `json_result` is the result as JSON where the task's own format isn't, for its callback.
+    `json_result` is the result as JSON where the task's own format isn't, for its callback. Of one
+    that failed, `retry_in_s` says that it is to be tried again, and when; `cancelled` that the task
+    itself gave up, by raising `Cancel`.
     """
 
     task_id: TaskId
@@ -115,6 +145,20 @@ class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     error: str | None = None
     traceback: str | None = None
     json_result: bytes | None = None
+    retry_in_s: Seconds | None = None
+    cancelled: bool = False
+
+
+class AttemptRecord(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Tell of one attempt of a task that was followed by another."""
+
+    task_id: str
+    attempt: int
+    started_at: float
+    completed_at: float
+    worker_id: str
+    error: str
+    traceback: str | None = None
 
 
 class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import ResultsAccessed
+from fastqueue.core.changes import ResultsAccessed, TasksDue
+from fastqueue.core.delaying import make_ready
 from fastqueue.core.effects import AnswerCancel, AnswerQuery, AnswerWatch, PushStored
 from fastqueue.core.lanes import SEQUENCE_BITS, Lane
 from fastqueue.core.records import Result
@@ -41,16 +42,24 @@ def disconnect_client(state: State, session: int) -> None:
 
 
 def cancel(state: State, command: Cancel, now: float, decision: Decision) -> None:
-    """Cancel those tasks that are queued; say of the others what they are."""
+    """Cancel those tasks that wait; say of the others what they are."""
     answers: dict[str, tuple[bool, TaskStatus]] = {}
     finished = Finished(command.at)
+    due: list[tuple[int, int]] = []
     for task_id in dict.fromkeys(command.task_ids):
         task = state.tasks.get(task_id)
         if task is None:
             stored = command.stored.get(task_id)
             if stored is None:
                 continue
-            task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
+            if stored.is_delayed:
+                task = make_ready(state, stored, command.at, now, decision, due, hold=True)
+            else:
+                task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
+        if task is None:
+            # It stays where it is: there are too many lanes for it to be in one.
+            answers[task_id] = (False, TaskStatus.SCHEDULED)
+            continue
         if task.status is TaskStatus.QUEUED:
             state.end_unreported(
                 task,
@@ -62,6 +71,8 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
             answers[task_id] = (True, TaskStatus.CANCELLED)
         else:
             answers[task_id] = (False, task.status)
+    if due:
+        decision.changes.append(TasksDue(due))
     state.conclude(finished, now, decision)
     decision.effects.append(
         AnswerCancel(command.session, command.request, command.task_ids, answers)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from fastqueue.core.changes import (
     TasksFinished,
     TombstonesRotated,
 )
+from fastqueue.core.delays import NEVER, Delays
 from fastqueue.core.effects import PushResults
 from fastqueue.core.lanes import Lane, Lanes, Task
 from fastqueue.core.outbox import Outbox
@@ -57,6 +59,9 @@ class Snapshot:
         next_callback: the number of the next callback.
         names: the task names ever offered.
         last_sequence: the last sequence number given to a task.
+        delayed: how many tasks wait for a time.
+        next_due: by rank, when the next of them is due, by the wall clock.
+        next_expiry: when the next task is not to be started any more, by the wall clock.
         crashed: whether the epoch before this one ended otherwise than by `Stopped`.
     """
 
@@ -70,6 +75,9 @@ class Snapshot:
     next_callback: int = 1
     names: Sequence[str] = ()
     last_sequence: int = 0
+    delayed: int = 0
+    next_due: Sequence[float] = NEVER
+    next_expiry: float = math.inf
     crashed: bool = False
 
 
@@ -104,6 +112,7 @@ class State:
         self.clients_by_session: dict[int, str] = {}
         self.retention = Retention(limits)
         self.outbox = Outbox(limits)
+        self.delays = Delays(snapshot.delayed, snapshot.next_due, snapshot.next_expiry)
         self.known_names = set(snapshot.names)
         self.last_sequence = snapshot.last_sequence
         self.last_lease = 0
@@ -120,6 +129,8 @@ class State:
         # Per lane with a name nobody has offered yet: when its tasks fail for that.
         self.refusals_due: dict[int, float] = {}
         self.leases_begin_at = self.last_tick = now
+        # The wall clock's time of the last tick; what is due already doesn't wait for the first.
+        self.last_tick_at = math.inf
         self._restore(snapshot, now)
 
     def _restore(self, snapshot: Snapshot, now: float) -> None:
@@ -161,6 +172,8 @@ class State:
             stored.payload_bytes,
             stored.attempt,
             stored.crashes,
+            stored.failures,
+            stored.options,
         )
         task.is_suspect = stored.crashes >= self.limits.isolate_after_crashes
         self.tasks[task.task_id] = task
@@ -188,15 +201,19 @@ class State:
         self.suspects.update((task.key, task) for task in tasks if task.is_suspect)
         self.lanes.put_back(task for task in tasks if not task.is_suspect)
 
-    def finish(
-        self, task: Task, result: Result, json_result: bytes | None, now: float, into: Finished
-    ) -> None:
-        """Record the one result of a task; from here on it isn't live."""
+    def forget(self, task: Task) -> None:
+        """Hold a task no longer: it is over, or waits for a time."""
         del self.tasks[task.task_id]
         if task.worker is not None:
             task.worker.remove(task)
         self.suspects.pop(task.key, None)
         self.lanes.remove(task)
+
+    def finish(
+        self, task: Task, result: Result, json_result: bytes | None, now: float, into: Finished
+    ) -> None:
+        """Record the one result of a task; from here on it isn't live."""
+        self.forget(task)
         into.keys.append(task.key)
         into.results.append(result)
         self.retention.add(task.task_id, result.size_bytes, now)

@@ -1,9 +1,10 @@
 """Own the life of a task: the one table by which a status changes.
 
-A task is QUEUED when its submission is stored. A lease makes it RUNNING; a lease that ends
-without an outcome (its subworker gave it back, or is gone) makes it QUEUED again. An outcome, a
-cancellation or a refusal is terminal, and from there no event leads anywhere: that is what makes a
-result the only one.
+A task is QUEUED when its submission is stored, or SCHEDULED if it isn't due yet. A lease makes it
+RUNNING; a lease that ends without an outcome (its subworker gave it back, or is gone) makes it
+QUEUED again, and a failure that is to be tried again makes it RETRYING until that is due. An
+outcome, a cancellation or a refusal is terminal, and from there no event leads anywhere: that is
+what makes a result the only one.
 """
 
 from __future__ import annotations
@@ -28,9 +29,14 @@ class TaskEvent(enum.Enum):
     REFUSED = enum.auto()
     QUARANTINED = enum.auto()
     NOT_REPEATED = enum.auto()
+    RETRIED = enum.auto()
+    GAVE_UP = enum.auto()
+    EXPIRED = enum.auto()
+    DUE = enum.auto()
 
 
 _Q, _R = TaskStatus.QUEUED, TaskStatus.RUNNING
+_S, _T = TaskStatus.SCHEDULED, TaskStatus.RETRYING
 
 TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_Q, TaskEvent.LEASED): TaskStatus.RUNNING,
@@ -43,6 +49,11 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_R, TaskEvent.FAILED): TaskStatus.FAILURE,
     (_R, TaskEvent.QUARANTINED): TaskStatus.FAILURE,
     (_R, TaskEvent.NOT_REPEATED): TaskStatus.FAILURE,
+    (_R, TaskEvent.RETRIED): TaskStatus.RETRYING,
+    (_R, TaskEvent.GAVE_UP): TaskStatus.CANCELLED,
+    (_Q, TaskEvent.EXPIRED): TaskStatus.CANCELLED,
+    (_S, TaskEvent.DUE): TaskStatus.QUEUED,
+    (_T, TaskEvent.DUE): TaskStatus.QUEUED,
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import LaneAdded, LanesRemoved, TasksAdded
+from fastqueue.core.changes import TasksAdded, TasksDelayed
 from fastqueue.core.effects import AcknowledgeSubmit, PushStored, TellExpired
-from fastqueue.core.lanes import Lane, Task
+from fastqueue.core.lanes import Task
+from fastqueue.core.opening import note_name, open_lane
 from fastqueue.core.records import Refused
 
 if TYPE_CHECKING:
@@ -30,61 +31,70 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
     refused = list(command.refused)
     keys: list[int] = []
     accepted: list[NewTask] = []
-    spilled: set[str] = set()
+    unheld: set[str] = set()
+    delayed: list[tuple[int, NewTask]] = []
     tasks, retention = state.tasks, state.retention
     for new in command.tasks:
         task_id = new.task_id
         if task_id in retention:
             recorded.append(task_id)
             continue
-        if task_id in tasks or task_id in seen or task_id in spilled:
+        if task_id in tasks or task_id in seen or task_id in unheld:
             if task_id in command.evicted:
                 expired.append(task_id)
             continue
         lane = None
         refusal = _refusal(state, new)
+        options = new.options
+        if refusal is None and options is not None:
+            if options.expires_at is not None:
+                state.delays.note_expiry(options.expires_at)
+            if options.due_at is not None and options.due_at > command.submitted_at:
+                state.last_sequence += 1
+                state.delays.add(new.rank, options.due_at)
+                delayed.append((state.last_sequence, new))
+                unheld.add(task_id)
+                continue
         if refusal is None:
-            lane = state.lanes.find(new.queue, new.rank, new.name)
-            lane = lane or _open_lane(state, new, decision)
+            lane = open_lane(state, new.queue, new.rank, new.name, decision)
         if lane is None:
             refused.append(refusal or _no_lane(state, task_id))
             continue
-        if lane.live == 0 and lane.name not in state.known_names:
-            state.doubt_name(lane, now)
+        note_name(state, lane, now)
         state.last_sequence += 1
         key = lane.base | state.last_sequence
         if state.lanes.admit(lane):
             task = Task(
-                task_id, key, lane, command.client, new.format, new.callback, len(new.payload)
+                task_id,
+                key,
+                lane,
+                command.client,
+                new.format,
+                new.callback,
+                len(new.payload),
+                options=options,
             )
             tasks[task_id] = task
             lane.in_memory += 1
             state.lanes.put_last(task)
         else:
-            spilled.add(task_id)
+            unheld.add(task_id)
         keys.append(key)
         accepted.append(new)
     if keys:
         added = TasksAdded(keys, accepted, command.client, command.submitted_at)
         decision.changes.append(added)
+    if delayed:
+        delayed_keys, waiting = zip(*delayed, strict=True)
+        decision.changes.append(
+            TasksDelayed(delayed_keys, waiting, command.client, command.submitted_at)
+        )
     decision.effects.append(AcknowledgeSubmit(command.session, command.request, refused))
     if recorded:
         # A resend whose acknowledgement was lost: the result was pushed into the void with it.
         decision.effects.append(PushStored(command.session, recorded))
     if expired:
         decision.effects.append(TellExpired(command.session, expired))
-
-
-def _open_lane(state: State, new: NewTask, decision: Decision) -> Lane | None:
-    limits, lanes = state.limits, state.lanes
-    if len(lanes.by_id) >= limits.lanes_max:
-        idle = lanes.drop_idle()
-        if not idle:
-            return None
-        decision.changes.append(LanesRemoved(idle))
-    lane = lanes.create(new.queue, new.rank, new.name)
-    decision.changes.append(LaneAdded(lane.lane_id, lane.queue, lane.rank, lane.name))
-    return lane
 
 
 def _refusal(state: State, new: NewTask) -> Refused | None:
@@ -99,7 +109,7 @@ def _refusal(state: State, new: NewTask) -> Refused | None:
         )
     if state.disk_shortage is not None:
         return _disk_full(new.task_id, state.disk_shortage)
-    if state.lanes.live >= limits.live_tasks_max:
+    if state.lanes.live + state.delays.count >= limits.live_tasks_max:
         return _overloaded(new.task_id, f"{limits.live_tasks_max:,} tasks are waiting or running")
     callback = new.callback
     if callback is not None and not state.outbox.has_room(callback.address):

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from fastqueue.core.changes import Change
     from fastqueue.core.commands import StoredTask
-    from fastqueue.core.records import PendingCallback, Result
+    from fastqueue.core.records import AttemptRecord, PendingCallback, Result
     from fastqueue.core.state import Snapshot
     from fastqueue.tasks.models import TaskStatus
 
-__all__ = ["NumberedCallback", "Room", "Store", "WindowRow"]
+__all__ = ["Due", "Expired", "NumberedCallback", "Room", "Store", "WindowRow"]
 
 
 class WindowRow(NamedTuple):
@@ -26,6 +26,20 @@ class WindowRow(NamedTuple):
 
     task: StoredTask
     payload: bytes | None
+
+
+class Due(NamedTuple):
+    """Carry delayed tasks that are due, and when, by rank, the next of the others is."""
+
+    tasks: list[StoredTask]
+    next_due: Sequence[float]
+
+
+class Expired(NamedTuple):
+    """Carry (expires at, task id) of tasks not to be started any more, and the next such time."""
+
+    rows: list[tuple[float, str]]
+    next_expiry: float
 
 
 class NumberedCallback(NamedTuple):
@@ -100,6 +114,15 @@ class Store(Protocol):
 
     def read_window(self, lane_id: int, after_key: int, limit: int) -> list[WindowRow]:
         """Return the next tasks of a lane in the order of their keys."""
+
+    def read_due(self, at: float, limit: int) -> Due:
+        """Return delayed tasks that are due at `at`, the most urgent first."""
+
+    def read_expired(self, at: float, limit: int) -> Expired:
+        """Return tasks that aren't to be started at `at` any more, the earliest first."""
+
+    def find_attempts(self, task_id: str) -> list[AttemptRecord]:
+        """Return the attempts of a task that were followed by another, in order."""
 
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
         """Return the payloads of live tasks by key."""

@@ -7,6 +7,7 @@ tables for each transaction, which is fine for thousands of tasks and not for mo
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,12 @@ from fastqueue.core.commands import StoredTask
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreFull
-from fastqueue.store.base import NumberedCallback, Room, WindowRow
+from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastqueue.core.records import NewTask, Result
+    from fastqueue.core.records import AttemptRecord, NewTask, Result
     from fastqueue.tasks.models import TaskStatus
 
 __all__ = ["MemoryStore"]
@@ -37,6 +38,7 @@ class _Task:
     submitted_at: float
     attempt: int = 0
     crashes: int = 0
+    failures: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,6 +54,10 @@ class _Tables:
     young_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
     old_tombstones: dict[str, None] = dataclasses.field(default_factory=dict)
     callbacks: dict[int, NumberedCallback] = dataclasses.field(default_factory=dict)
+    # By key: when it is due, and its queue, rank and name.
+    delayed: dict[int, tuple[float, str, int, str]] = dataclasses.field(default_factory=dict)
+    expiries: dict[tuple[float, str], None] = dataclasses.field(default_factory=dict)
+    attempts: dict[tuple[str, int], AttemptRecord] = dataclasses.field(default_factory=dict)
     names: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Tables:
@@ -130,7 +136,7 @@ class MemoryStore:
         tables.epoch += 1
         tables.stopped = False
         live = dict.fromkeys(tables.lanes, 0)
-        for key in tables.tasks:
+        for key in tables.tasks.keys() - tables.delayed.keys():
             live[key >> SEQUENCE_BITS] += 1
         tables.lanes = {i: lane for i, lane in tables.lanes.items() if live[i]}
         results = sorted(tables.results.values(), key=lambda row: row[0])
@@ -148,6 +154,9 @@ class MemoryStore:
             next_callback=1 + max(tables.callbacks, default=0),
             names=list(tables.names),
             last_sequence=max((key & SEQUENCE_MASK for key in tables.tasks), default=0),
+            delayed=len(tables.delayed),
+            next_due=self._next_due(-math.inf),
+            next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
         )
 
@@ -205,6 +214,33 @@ class MemoryStore:
             rows.append(WindowRow(self._stored(key), payload if small else None))
         return rows
 
+    def read_due(self, at: float, limit: int) -> Due:
+        """Return delayed tasks that are due at `at`, the most urgent first."""
+        tables = self._tables
+        due = sorted((d[2], d[0], key) for key, d in tables.delayed.items() if d[0] <= at)
+        next_due = list(self._next_due(at))
+        if len(due) > limit:
+            rank = due[limit][0]
+            next_due[rank:] = [at] * (4 - rank)
+        return Due([self._stored(key) for *_, key in due[:limit]], next_due)
+
+    def _next_due(self, after: float) -> tuple[float, ...]:
+        dues = [(d[2], d[0]) for d in self._tables.delayed.values() if d[0] > after]
+        return tuple(min((d for r, d in dues if r == rank), default=math.inf) for rank in range(4))
+
+    def read_expired(self, at: float, limit: int) -> Expired:
+        """Return tasks that aren't to be started at `at` any more, the earliest first."""
+        rows = sorted(row for row in self._tables.expiries if row[0] <= at)[:limit]
+        return Expired(rows, at if len(rows) == limit else self._next_expiry(at))
+
+    def _next_expiry(self, after: float) -> float:
+        return min((row[0] for row in self._tables.expiries if row[0] > after), default=math.inf)
+
+    def find_attempts(self, task_id: str) -> list[AttemptRecord]:
+        """Return the attempts of a task that were followed by another, in order."""
+        attempts = self._tables.attempts
+        return [attempts[key] for key in sorted(attempts) if key[0] == task_id]
+
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
         """Return the payloads of live tasks by key."""
         tasks = self._tables.tasks
@@ -233,6 +269,9 @@ class MemoryStore:
             len(task.new.payload),
             task.new.callback,
             *lease,
+            task.failures,
+            task.new.options,
+            None if key not in self._tables.delayed else self._tables.delayed[key][1:],
         )
 
     # -- writing
@@ -248,6 +287,23 @@ class MemoryStore:
                     del t.lanes[lane_id]
             case ch.TasksAdded():
                 self._add_tasks(change)
+            case ch.TasksDelayed():
+                self._add_tasks(change)
+                for key, new in zip(change.keys, change.tasks, strict=True):
+                    assert new.options is not None
+                    assert new.options.due_at is not None
+                    t.delayed[key] = (new.options.due_at, new.queue, new.rank, new.name)
+            case ch.TasksRetried():
+                for row, wait in zip(change.rows, change.waits, strict=True):
+                    self._retry(*row, wait)
+                t.attempts.update(((one.task_id, one.attempt), one) for one in change.attempts)
+            case ch.TasksDue():
+                for new_key, old_key in change.rows:
+                    del t.delayed[old_key]
+                    self._move(new_key, old_key)
+            case ch.ExpiriesPassed():
+                for expiry in change.rows:
+                    del t.expiries[expiry]
             case ch.TasksFinished():
                 self._finish_tasks(change)
             case ch.LeasesAdded():
@@ -269,6 +325,8 @@ class MemoryStore:
             case ch.ResultsEvicted():
                 for task_id in change.task_ids:
                     del t.results[task_id]
+                    for failed in self.find_attempts(task_id):
+                        del t.attempts[task_id, failed.attempt]
                     t.young_tombstones[task_id] = None
             case ch.TombstonesRotated():
                 t.old_tombstones, t.young_tombstones = t.young_tombstones, {}
@@ -283,14 +341,36 @@ class MemoryStore:
             case ch.NamesOffered():
                 t.names.update(dict.fromkeys(change.names))
 
-    def _add_tasks(self, change: ch.TasksAdded) -> None:
+    def _retry(
+        self,
+        new_key: int,
+        attempt: int,
+        failures: int,
+        old_key: int,
+        wait: tuple[float, str, int, str],
+    ) -> None:
+        t = self._tables
+        t.leases.pop(old_key, None)
+        self._move(new_key, old_key)
+        t.tasks[new_key] = dataclasses.replace(t.tasks[new_key], attempt=attempt, failures=failures)
+        t.delayed[new_key] = wait
+
+    def _move(self, new_key: int, old_key: int) -> None:
+        t = self._tables
+        assert new_key not in t.tasks
+        task = t.tasks[new_key] = t.tasks.pop(old_key)
+        t.keys[task.new.task_id] = new_key
+
+    def _add_tasks(self, change: ch.TasksAdded | ch.TasksDelayed) -> None:
         t = self._tables
         for key, new in zip(change.keys, change.tasks, strict=True):
-            assert key >> SEQUENCE_BITS in t.lanes
+            assert key >> SEQUENCE_BITS in t.lanes or isinstance(change, ch.TasksDelayed)
             assert key not in t.tasks
             assert new.task_id not in t.keys
             t.tasks[key] = _Task(new, change.client, change.submitted_at)
             t.keys[new.task_id] = key
+            if new.options is not None and new.options.expires_at is not None:
+                t.expiries[new.options.expires_at, new.task_id] = None
 
     def _finish_tasks(self, change: ch.TasksFinished) -> None:
         t = self._tables

@@ -6,16 +6,17 @@ import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import apsw
+import msgspec
 
 from fastqueue.core.commands import StoredTask
-from fastqueue.core.records import Callback
+from fastqueue.core.records import Callback, TaskOptions
 from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
 from fastqueue.store.sqlite.files import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["reads", "store_error", "stored_task"]
+__all__ = ["encode_options", "reads", "store_error", "stored_task"]
 
 _Parameters = ParamSpec("_Parameters")
 _Read = TypeVar("_Read")
@@ -43,10 +44,14 @@ def reads(method: Callable[_Parameters, _Read]) -> Callable[_Parameters, _Read]:
     return read
 
 
+_decode_options = msgspec.msgpack.Decoder(TaskOptions).decode
+encode_options = msgspec.msgpack.Encoder().encode
+
+
 def stored_task(row: Sequence[Any]) -> StoredTask:
     """Return a live task from its row, in the order of the statements' columns."""
     key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
-    address, data, token, worker, at_most_once = row[8:]
+    address, data, failures, options, token, worker, at_most_once, queue, rank, name = row[8:18]
     return StoredTask(
         key,
         task_id,
@@ -60,6 +65,9 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         token or 0,
         worker or "",
         bool(at_most_once),
+        failures,
+        None if options is None else _decode_options(options),
+        None if queue is None else (queue, rank, name),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _STORED_TASK = (
     "t.key, t.task_id, t.client, t.attempt, t.crashes, t.format, t.submitted_at,"
-    " length(t.payload), t.callback_address, t.callback_data"
+    " length(t.payload), t.callback_address, t.callback_data, t.failures, t.options"
 )
 
 SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
@@ -19,14 +19,15 @@ LAST_KEY = "SELECT max(key) FROM tasks WHERE key BETWEEN ? AND ?"
 
 ADD_TASK = (
     "INSERT INTO tasks (key, task_id, client, submitted_at, format, callback_address,"
-    " callback_data, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " callback_data, payload, options) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 REMOVE_TASK = "DELETE FROM tasks WHERE key = ?"
 SPEND_ATTEMPT = "UPDATE tasks SET attempt = ?, crashes = ? WHERE key = ?"
 _LEASE = "l.token, l.worker, l.at_most_once"
+_BELONGS = "d.queue, d.rank, d.name"
 FIND_LIVE = (
-    f"SELECT {_STORED_TASK}, {_LEASE} FROM tasks t LEFT JOIN leases l USING (key)"
-    " WHERE t.task_id = ?"
+    f"SELECT {_STORED_TASK}, {_LEASE}, {_BELONGS} FROM tasks t LEFT JOIN leases l USING (key)"
+    " LEFT JOIN delayed d USING (key) WHERE t.task_id = ?"
 )
 READ_WINDOW = (
     f"SELECT {_STORED_TASK}, CASE WHEN length(t.payload) <= ?4 THEN t.payload END"
@@ -38,6 +39,35 @@ ADD_LEASE = "INSERT OR REPLACE INTO leases (key, token, worker, at_most_once) VA
 REMOVE_LEASE = "DELETE FROM leases WHERE key = ?"
 LEASED = f"SELECT {_STORED_TASK}, {_LEASE} FROM leases l JOIN tasks t USING (key)"
 REMOVE_ORPHANED_LEASES = "DELETE FROM leases WHERE key NOT IN (SELECT key FROM tasks)"
+
+ADD_DELAYED = "INSERT INTO delayed (due, queue, rank, name, key) VALUES (?, ?, ?, ?, ?)"
+REMOVE_DELAYED = "DELETE FROM delayed WHERE key = ?"
+COUNT_DELAYED = "SELECT count(*) FROM delayed"
+# The first of each rank after a time; the ranks are 0 to 3.
+NEXT_DUE = "SELECT min(due) FROM delayed WHERE rank = ? AND due > ?"
+READ_DUE = (
+    f"SELECT {_STORED_TASK}, NULL, NULL, NULL, {_BELONGS}, d.due"
+    " FROM delayed d JOIN tasks t USING (key)"
+    " WHERE d.rank = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?"
+)
+MOVE_TASK = "UPDATE tasks SET key = ? WHERE key = ?"
+RETRY_TASK = "UPDATE tasks SET key = ?, attempt = ?, failures = ? WHERE key = ?"
+
+ADD_EXPIRY = "INSERT OR IGNORE INTO expiries (at, task_id) VALUES (?, ?)"
+REMOVE_EXPIRY = "DELETE FROM expiries WHERE at = ? AND task_id = ?"
+READ_EXPIRED = "SELECT at, task_id FROM expiries WHERE at <= ? ORDER BY at, task_id LIMIT ?"
+NEXT_EXPIRY = "SELECT min(at) FROM expiries WHERE at > ?"
+
+ADD_ATTEMPT = (
+    "INSERT OR REPLACE INTO attempts (task_id, attempt, started_at, completed_at, worker_id,"
+    " error, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+READ_ATTEMPTS = (
+    "SELECT task_id, attempt, started_at, completed_at, worker_id, error, traceback FROM attempts"
+    " WHERE task_id = ? ORDER BY attempt"
+)
+REMOVE_ATTEMPTS = "DELETE FROM attempts WHERE task_id = ?"
+HAS_ATTEMPTS = "SELECT EXISTS (SELECT 1 FROM attempts)"
 
 ADD_RESULT = (
     "INSERT INTO results (task_id, accessed, recorded_at, size, status, name, attempt, format,"

@@ -8,17 +8,18 @@ interpreter lock.) While a COMMIT is under way nobody may use the connection; th
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
-from fastqueue.core.records import PendingCallback, Result
+from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS, SEQUENCE_MASK
+from fastqueue.core.records import AttemptRecord, PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreError
-from fastqueue.store.base import NumberedCallback, Room, WindowRow
+from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
 from fastqueue.store.sqlite.files import (
@@ -45,6 +46,14 @@ __all__ = ["SqliteStore"]
 
 # A payload up to this size is read along with its task's row; larger ones when they are leased.
 _WINDOW_PAYLOAD_BYTES_MAX = 4 * 1024
+
+
+# What a row of a window hasn't got.
+_NO_LEASE = _IN_A_LANE = (None, None, None)
+
+
+def _or_never(found: float | None) -> float:
+    return math.inf if found is None else found
 
 
 class SqliteStore:
@@ -199,12 +208,19 @@ class SqliteStore:
             last_key = self._scalar(sql.LAST_KEY, (base, base | SEQUENCE_MASK)) or 0
             last_sequence = max(last_sequence, last_key & SEQUENCE_MASK)
         leased = [
-            LeasedRow(row[0] >> SEQUENCE_BITS, stored_task(row))
+            LeasedRow(row[0] >> SEQUENCE_BITS, stored_task((*row, *_IN_A_LANE)))
             for row in self._execute(sql.LEASED)
         ]
         if strays := {row.lane_id for row in leased} - {lane_id for lane_id, *_ in lanes}:
             raise LookupError(f"there is no lane {min(strays)}, but a task in it")
-        self._writer.go_on_from({row.task.key for row in leased}, young)
+        base_delayed = DELAYED_LANE << SEQUENCE_BITS
+        last_key = self._scalar(sql.LAST_KEY, (base_delayed, base_delayed | SEQUENCE_MASK)) or 0
+        last_sequence = max(last_sequence, last_key & SEQUENCE_MASK)
+        self._writer.go_on_from(
+            {row.task.key for row in leased},
+            young,
+            has_attempts=bool(self._scalar(sql.HAS_ATTEMPTS)),
+        )
         results = []
         accesses = 0
         for task_id, size, recorded_at, accessed in self._execute(sql.RESULT_INDEX):
@@ -224,6 +240,9 @@ class SqliteStore:
             next_callback=1 + self._scalar(sql.LAST_CALLBACK),
             names=[name for (name,) in self._execute(sql.NAMES)],
             last_sequence=last_sequence,
+            delayed=self._scalar(sql.COUNT_DELAYED),
+            next_due=self._next_due(-math.inf),
+            next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
         )
 
@@ -307,9 +326,40 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(stored_task((*row[:10], None, None, None)), row[10])
+            WindowRow(stored_task((*row[:12], *_NO_LEASE, *_IN_A_LANE)), row[12])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
+
+    @reads
+    def read_due(self, at: float, limit: int) -> Due:
+        """Return delayed tasks that are due at `at`, the most urgent first."""
+        tasks: list[StoredTask] = []
+        next_due = list(self._next_due(at))
+        for rank in range(4):
+            for row in self._execute(sql.READ_DUE, (rank, at, limit + 1 - len(tasks))):
+                if len(tasks) == limit:
+                    # There are more of this rank, and of the next ones perhaps.
+                    next_due[rank:] = [at] * (4 - rank)
+                    return Due(tasks, next_due)
+                tasks.append(stored_task(row))
+        return Due(tasks, next_due)
+
+    def _next_due(self, after: float) -> tuple[float, ...]:
+        return tuple(_or_never(self._scalar(sql.NEXT_DUE, (rank, after))) for rank in range(4))
+
+    @reads
+    def read_expired(self, at: float, limit: int) -> Expired:
+        """Return tasks that aren't to be started at `at` any more, the earliest first."""
+        rows = list(self._execute(sql.READ_EXPIRED, (at, limit)))
+        return Expired(rows, at if len(rows) == limit else self._next_expiry(at))
+
+    def _next_expiry(self, after: float) -> float:
+        return _or_never(self._scalar(sql.NEXT_EXPIRY, (after,)))
+
+    @reads
+    def find_attempts(self, task_id: str) -> list[AttemptRecord]:
+        """Return the attempts of a task that were followed by another, in order."""
+        return [AttemptRecord(*row) for row in self._execute(sql.READ_ATTEMPTS, (task_id,))]
 
     @reads
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:

@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import astuple
+
 from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.store.sqlite import statements as sql
+from fastqueue.store.sqlite.rows import encode_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import apsw
+
+    from fastqueue.core.records import NewTask
 
 __all__ = ["Writer"]
 
@@ -32,6 +37,8 @@ class Writer:
         self._executemany = connection.executemany
         # Keys with a row in `leases`, so that a finish without one costs no statement.
         self._leased: set[int] = set()
+        # Without attempts that were followed by another, an eviction costs no statement for them.
+        self._has_attempts = False
         # By how much the open transaction changes the number of each lane's tasks.
         self._live_by_lane: Counter[int] = Counter()
         # The tombstones that are added to; the others are the next to be dropped.
@@ -40,6 +47,10 @@ class Writer:
             ch.LaneAdded: self._add_lane,
             ch.LanesRemoved: self._remove_lanes,
             ch.TasksAdded: self._add_tasks,
+            ch.TasksDelayed: self._delay_tasks,
+            ch.TasksRetried: self._retry_tasks,
+            ch.TasksDue: self._make_due,
+            ch.ExpiriesPassed: self._pass_expiries,
             ch.TasksFinished: self._finish_tasks,
             ch.LeasesAdded: self._add_leases,
             ch.LeasesEnded: self._end_leases,
@@ -53,8 +64,15 @@ class Writer:
             ch.Stopped: self._note_stopped,
         }
 
-    def go_on_from(self, leased: set[int], generation: int) -> None:
-        """Take over what was found at a start: the keys that are leased, the young tombstones."""
+    def go_on_from(self, leased: set[int], generation: int, *, has_attempts: bool) -> None:
+        """Take over what was found at a start.
+
+        Args:
+            leased: the keys that are leased.
+            generation: which tombstones are the young ones.
+            has_attempts: whether there are attempts that were followed by another.
+        """
+        self._has_attempts = has_attempts
         self._leased = leased
         self._generation = generation
 
@@ -90,16 +108,60 @@ class Writer:
     def _remove_lanes(self, change: ch.LanesRemoved) -> None:
         self._executemany(sql.REMOVE_LANE, ((lane_id,) for lane_id in change.lane_ids))
 
-    def _add_tasks(self, change: ch.TasksAdded) -> None:
+    def _add_tasks(self, change: ch.TasksAdded | ch.TasksDelayed) -> None:
         client, at = change.client, change.submitted_at
         rows = []
         count = self._live_by_lane
         for key, new in zip(change.keys, change.tasks, strict=True):
             callback = new.callback
             address, data = (callback.address, callback.data) if callback else (None, None)
-            rows.append((key, new.task_id, client, at, new.format, address, data, new.payload))
+            options = None if new.options is None else self._options_of(new)
+            rows.append(
+                (key, new.task_id, client, at, new.format, address, data, new.payload, options)
+            )
             count[key >> SEQUENCE_BITS] += 1
         self._executemany(sql.ADD_TASK, rows)
+
+    def _options_of(self, new: NewTask) -> bytes:
+        assert new.options is not None
+        if new.options.expires_at is not None:
+            self._execute(sql.ADD_EXPIRY, (new.options.expires_at, new.task_id))
+        return encode_options(new.options)
+
+    def _delay_tasks(self, change: ch.TasksDelayed) -> None:
+        self._add_tasks(change)
+        waits = []
+        for key, new in zip(change.keys, change.tasks, strict=True):
+            assert new.options is not None
+            waits.append((new.options.due_at, new.queue, new.rank, new.name, key))
+        self._executemany(sql.ADD_DELAYED, waits)
+
+    def _retry_tasks(self, change: ch.TasksRetried) -> None:
+        old_keys = [row[3] for row in change.rows]
+        self._drop_leases(old_keys)
+        self._executemany(sql.RETRY_TASK, change.rows)
+        self._executemany(
+            sql.ADD_DELAYED,
+            ((*wait, row[0]) for row, wait in zip(change.rows, change.waits, strict=True)),
+        )
+        for new_key, *_, old_key in change.rows:
+            self._recount(new_key, old_key)
+        self._executemany(sql.ADD_ATTEMPT, map(astuple, change.attempts))
+        self._has_attempts = True
+
+    def _make_due(self, change: ch.TasksDue) -> None:
+        self._executemany(sql.REMOVE_DELAYED, ((old_key,) for _, old_key in change.rows))
+        self._executemany(sql.MOVE_TASK, change.rows)
+        for new_key, old_key in change.rows:
+            self._recount(new_key, old_key)
+
+    def _recount(self, new_key: int, old_key: int) -> None:
+        """Note that a task went from one lane to another; the lane of delayed ones has no row."""
+        self._live_by_lane[new_key >> SEQUENCE_BITS] += 1
+        self._live_by_lane[old_key >> SEQUENCE_BITS] -= 1
+
+    def _pass_expiries(self, change: ch.ExpiriesPassed) -> None:
+        self._executemany(sql.REMOVE_EXPIRY, change.rows)
 
     def _finish_tasks(self, change: ch.TasksFinished) -> None:
         keys, count = change.keys, self._live_by_lane
@@ -152,6 +214,8 @@ class Writer:
     def _evict_results(self, change: ch.ResultsEvicted) -> None:
         rows = [(task_id,) for task_id in change.task_ids]
         self._executemany(sql.REMOVE_RESULT, rows)
+        if self._has_attempts:
+            self._executemany(sql.REMOVE_ATTEMPTS, rows)
         self._executemany(sql.ADD_TOMBSTONE[self._generation], rows)
 
     def _rotate_tombstones(self, _: ch.TombstonesRotated) -> None:

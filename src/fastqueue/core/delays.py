@@ -1,0 +1,57 @@
+"""Own when tasks that wait for a time are due: the next time of each priority, and no task.
+
+The tasks themselves are in the store alone, so that a million of them cost no memory. Times here
+are the wall clock's: an `eta` is a time of day, and has to come true after a restart too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LOOK_AGAIN_S", "NEVER", "Delays"]
+
+NEVER: tuple[float, ...] = (math.inf,) * 4
+# How long a jump of the wall clock may go unnoticed while something is delayed.
+LOOK_AGAIN_S = 1.0
+
+
+class Delays:
+    """Hold how many tasks are delayed, and when the next ones are due.
+
+    Args:
+        count: how many there are.
+        next_due: by rank, when the next one is due.
+        next_expiry: when the next task isn't to be started any more, delayed or not.
+    """
+
+    def __init__(self, count: int, next_due: Sequence[float], next_expiry: float) -> None:
+        self.count = count
+        self.next_due = list(next_due)
+        self.next_expiry = next_expiry
+        # Whether the store is being asked for what is due, or over.
+        self.is_loading_due = False
+        self.is_loading_expired = False
+
+    def add(self, rank: int, due_at: float) -> None:
+        """Note one more."""
+        self.count += 1
+        self.next_due[rank] = min(self.next_due[rank], due_at)
+
+    def note_expiry(self, expires_at: float) -> None:
+        """Note when a task isn't to be started any more."""
+        self.next_expiry = min(self.next_expiry, expires_at)
+
+    def wait_s(self, at: float) -> float | None:
+        """Return in how many seconds from the time `at` there is something to do, or None.
+
+        No longer than `LOOK_AGAIN_S`, since the clock may be set.
+        """
+        due = min(
+            math.inf if self.is_loading_due else min(self.next_due),
+            math.inf if self.is_loading_expired else self.next_expiry,
+        )
+        return None if due == math.inf else max(0.0, min(due - at, LOOK_AGAIN_S))

@@ -1,0 +1,36 @@
+"""Own how a lane comes to be: found, or made within the bound of their number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastqueue.core.changes import LaneAdded, LanesRemoved
+
+if TYPE_CHECKING:
+    from fastqueue.core.decision import Decision
+    from fastqueue.core.lanes import Lane
+    from fastqueue.core.state import State
+
+__all__ = ["note_name", "open_lane"]
+
+
+def open_lane(state: State, queue: str, rank: int, name: str, decision: Decision) -> Lane | None:
+    """Return the lane, a new one if there is none; None if there are too many."""
+    limits, lanes = state.limits, state.lanes
+    found = lanes.find(queue, rank, name)
+    if found is not None:
+        return found
+    if len(lanes.by_id) >= limits.lanes_max:
+        idle = lanes.drop_idle()
+        if not idle:
+            return None
+        decision.changes.append(LanesRemoved(idle))
+    lane = lanes.create(queue, rank, name)
+    decision.changes.append(LaneAdded(lane.lane_id, queue, rank, name))
+    return lane
+
+
+def note_name(state: State, lane: Lane, now: float) -> None:
+    """Begin to wait for a subworker that offers the lane's name, if none ever has."""
+    if lane.live == 0 and lane.name not in state.known_names:
+        state.doubt_name(lane, now)
