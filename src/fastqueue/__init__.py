@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastqueue._version import __version__
 from fastqueue.client.client import Client
 from fastqueue.client.sync import SyncClient
+from fastqueue.errors import Cancel, Retry
 from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
 from fastqueue.tasks.registry import task
 from fastqueue.tasks.serializer import SerializationFormat
 
 __all__ = [
+    "Cancel",
     "Cancellation",
     "Client",
+    "Retry",
     "SerializationFormat",
     "SyncClient",
     "TaskPriority",

@@ -17,6 +17,9 @@
     ├── PatternError                        an NNG socket couldn't do what was asked
     │   ├── PatternClosed                   ... because it is closed
     │   └── PatternTimeout (TimeoutError)   ... in the time it was given
+    ├── TaskRequest                         raised by a task: what shall become of it
+    │   ├── Retry                           ... it is to be tried again
+    │   └── Cancel                          ... it is to end as cancelled
     └── StoreError                          the store can't be used
         ├── StoreLocked                     another control plane holds it
         ├── StoreCorrupt                    it is damaged: refused, never recreated
@@ -28,7 +31,10 @@ A failure of a *task* is never an exception here: it is a `TaskResult` whose sta
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 __all__ = [
+    "Cancel",
     "ClientStateError",
     "ConfigurationError",
     "ControlPlaneUnavailable",
@@ -41,6 +47,7 @@ __all__ = [
     "PayloadTooLarge",
     "ProtocolError",
     "ResultExpired",
+    "Retry",
     "SerializationError",
     "StoreCorrupt",
     "StoreError",
@@ -50,8 +57,12 @@ __all__ = [
     "SubmissionRefused",
     "TaskImportError",
     "TaskNameConflict",
+    "TaskRequest",
     "TaskTimeout",
 ]
+
+
+_RETRY_AFTER_MAX_S = 365 * 24 * 3600.0
 
 
 class FastQueueError(Exception):
@@ -128,6 +139,33 @@ class Overloaded(SubmissionRefused):
 
 class DiskFull(Overloaded):
     """Say how many bytes the control plane has free, and where room is to be made."""
+
+
+class TaskRequest(FastQueueError):  # noqa: N818 - reads as what it is
+    """Be raised by a task's own code to say what shall become of it."""
+
+
+class Retry(TaskRequest):
+    """Have the task that raises it tried again later.
+
+    Args:
+        message: why; it is the attempt's error.
+        after: how long to wait, in seconds or as a timedelta; by default as its definition says.
+
+    Attributes:
+        after_s: the wait in seconds, or None.
+    """
+
+    def __init__(
+        self, message: str = "the task asked for it", *, after: float | timedelta | None = None
+    ) -> None:
+        super().__init__(message)
+        span = after.total_seconds() if isinstance(after, timedelta) else after
+        self.after_s = None if span is None else min(max(float(span), 0.0), _RETRY_AFTER_MAX_S)
+
+
+class Cancel(TaskRequest):
+    """Have the task that raises it end as cancelled, and not be tried again."""
 
 
 class ProtocolError(FastQueueError):

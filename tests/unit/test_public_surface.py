@@ -14,8 +14,10 @@ import pytest
 import fastqueue
 
 PUBLIC_NAMES = {
+    "Cancel",
     "Cancellation",
     "Client",
+    "Retry",
     "SerializationFormat",
     "SyncClient",
     "TaskPriority",
@@ -61,6 +63,7 @@ CLIENT_METHODS = {
     "get_status",
     "get_task_result",
     "inspect",
+    "options",
     "start",
     "stop",
     "submit_batch",

@@ -17,8 +17,9 @@ from fastqueue.cli.exit_codes import DONE, FAILED, say
 from fastqueue.cli.logs import configure_logs
 from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
 from fastqueue.errors import ConfigurationError, TaskTimeout
+from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.models import TaskPriority, TaskStatus
-from fastqueue.tasks.registry import TaskRegistry, load_task_modules, task_name_of
+from fastqueue.tasks.registry import TaskRegistry, task_name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

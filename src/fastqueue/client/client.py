@@ -7,7 +7,7 @@ and stopping is `lifecycle`'s.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fastqueue.client.batch import submit_all
 from fastqueue.client.checks import (
@@ -18,6 +18,8 @@ from fastqueue.client.checks import (
 )
 from fastqueue.client.completion import iterate_completed
 from fastqueue.client.lifecycle import ClientLifecycle
+from fastqueue.client.optioned import OptionedClient
+from fastqueue.client.options import NO_OPTIONS, parse_options
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
 from fastqueue.config import ClientSettings, SerializationFormat
@@ -30,13 +32,14 @@ from fastqueue.errors import (
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.ids import new_task_id
 from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
-from fastqueue.tasks.registry import task_name_of
+from fastqueue.tasks.registry import queue_of, task_name_of
 from fastqueue.tasks.serializer import allow_pickle, encode_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from fastqueue.client.connection import ClientConnection
+    from fastqueue.client.options import Options, SubmitOptions
     from fastqueue.core.records import Callback, Result
 
 __all__ = ["Client"]
@@ -140,10 +143,12 @@ class Client(ClientLifecycle):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         priority: TaskPriority | str = TaskPriority.NORMAL,
+        **options: Unpack[SubmitOptions],
     ) -> TaskResult:
         """Submit a task and wait for its final state.
 
-        A failure of the task is a result whose status is `failure`, never an exception.
+        A failure of the task is a result whose status is `failure`, never an exception. `options`
+        are those of `options`.
 
         Raises:
             TaskTimeout: it wasn't finished within `timeout`; it goes on, and the error has its id.
@@ -151,7 +156,8 @@ class Client(ClientLifecycle):
             FastQueueError: as for `delay`.
         """
         connection = self._started()
-        new = self._new_task(connection, task_name, args, kwargs or {}, priority)
+        asked = parse_options(options) if options else NO_OPTIONS
+        new = self._new_task(connection, task_name, args, kwargs or {}, priority, options=asked)
         deadline = connection.loop.time() + self._settings.timeout_s
         await connection.submissions.wait_for_room()
         # Not before there is room: what is waited for and not submitted looks like another's.
@@ -202,11 +208,8 @@ class Client(ClientLifecycle):
             SubmissionRefused: the control plane doesn't dial this address.
             FastQueueError: as for `delay`.
         """
-        connection = self._started()
         callback = make_callback(callback_address, callback_data)
-        new = self._new_task(connection, name_or_task, args, kwargs, priority, callback)
-        await connection.submissions.wait_for_room()
-        await connection.submissions.submit(new)
+        new = await self._submit(name_or_task, args, kwargs, priority, {}, callback)
         return TaskResult(task_id=new.task_id, status=TaskStatus.PENDING, name=new.name)
 
     async def submit_batch(
@@ -214,12 +217,14 @@ class Client(ClientLifecycle):
         calls: Iterable[tuple[Any, ...]],
         *,
         priority: TaskPriority | str = TaskPriority.NORMAL,
+        **options: Unpack[SubmitOptions],
     ) -> list[str]:
         """Submit many tasks at once; return their ids, in order, once all are on disk.
 
         Args:
             calls: for each task `(name_or_task, args)` or `(name_or_task, args, kwargs)`.
             priority: of all of them.
+            options: those of `options`, for all of them.
 
         Raises:
             TypeError: a call is neither of these; nothing is submitted.
@@ -229,15 +234,58 @@ class Client(ClientLifecycle):
         """
         connection = self._started()
         parsed = TaskPriority.parse(priority)
+        asked = parse_options(options) if options else NO_OPTIONS
         # All are encoded before the first is sent: an argument that can't be leaves nothing behind.
         tasks: list[NewTask] = []
         for call in calls:
             name_or_task, args, kwargs = take_call_apart(call)
-            tasks.append(self._new_task(connection, name_or_task, args, kwargs, parsed))
+            tasks.append(
+                self._new_task(connection, name_or_task, args, kwargs, parsed, options=asked)
+            )
             if len(tasks) % _BATCH_STEP == 0:
                 await asyncio.sleep(0)
         await submit_all(connection.submissions, tasks)
         return [task.task_id for task in tasks]
+
+    def options(
+        self,
+        *,
+        priority: TaskPriority | str = TaskPriority.NORMAL,
+        **options: Unpack[SubmitOptions],
+    ) -> OptionedClient:
+        """Return what submits tasks with options, as in `client.options(countdown=60).delay(...)`.
+
+        The options never collide with a task's own keyword arguments.
+
+        Args:
+            priority: a `TaskPriority` or its name in any letter case.
+            options: `queue`, where the task waits. `eta` (an aware datetime) or `countdown`
+                (seconds or a timedelta): not to be started before. `expires` (either): cancelled if
+                not started by then. `retries`, `backoff`, `backoff_max`: in place of what the
+                task's definition says.
+
+        Raises:
+            ConfigurationError: an option can't be what it is; the message names it.
+            TypeError: there is no such option.
+            ValueError: the priority is none of the four.
+        """
+        return OptionedClient(self, priority, options)
+
+    async def _submit(
+        self,
+        name_or_task: str | Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        priority: TaskPriority | str,
+        options: SubmitOptions,
+        callback: Callback | None = None,
+    ) -> NewTask:
+        connection = self._started()
+        asked = parse_options(options)
+        new = self._new_task(connection, name_or_task, args, kwargs, priority, callback, asked)
+        await connection.submissions.wait_for_room()
+        await connection.submissions.submit(new)
+        return new
 
     def _new_task(
         self,
@@ -247,6 +295,7 @@ class Client(ClientLifecycle):
         kwargs: Mapping[str, Any],
         priority: TaskPriority | str,
         callback: Callback | None = None,
+        options: Options = NO_OPTIONS,
     ) -> NewTask:
         name = task_name_of(name_or_task)
         rank = TaskPriority.parse(priority).rank
@@ -257,7 +306,10 @@ class Client(ClientLifecycle):
                 f"the arguments of task {name!r} are {len(payload):,} bytes encoded; the control "
                 f"plane takes at most {limit:,}: pass a reference to the data instead"
             )
-        return NewTask(new_task_id(), name, rank, self._format_code, payload, callback)
+        queue = options.queue or queue_of(name_or_task)
+        return NewTask(
+            new_task_id(), name, rank, self._format_code, payload, callback, queue, options.task
+        )
 
     # -- results
 
@@ -308,7 +360,7 @@ class Client(ClientLifecycle):
         return iterate_completed(self._started(), list(dict.fromkeys(task_ids)), timeout)
 
     async def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task that is queued; one that runs or is over is left as it is.
+        """Cancel a task that waits; one that runs or is over is left as it is.
 
         Returns:
             What came of it; truthy if the task is cancelled.

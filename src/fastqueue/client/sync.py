@@ -13,16 +13,18 @@ import copy
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from fastqueue.client.client import Client
 from fastqueue.client.client_thread import ClientThread
+from fastqueue.client.optioned import SyncOptionedClient
 from fastqueue.errors import ClientStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from fastqueue.client.options import SubmitOptions
     from fastqueue.config import SerializationFormat
     from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
 
@@ -137,9 +139,18 @@ class SyncClient:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         priority: TaskPriority | str = "normal",
+        **options: Unpack[SubmitOptions],
     ) -> TaskResult:
         """Submit a task and wait for its final state."""
-        return self._call(lambda client: client.submit_task(task_name, args, kwargs, priority))
+        return self._call(
+            lambda client: client.submit_task(task_name, args, kwargs, priority, **options)
+        )
+
+    def options(
+        self, *, priority: TaskPriority | str = "normal", **options: Unpack[SubmitOptions]
+    ) -> SyncOptionedClient:
+        """Return what submits tasks with options; see `Client.options`."""
+        return SyncOptionedClient(self, priority, options)
 
     def delay_with_callback(
         self,
@@ -164,10 +175,14 @@ class SyncClient:
         )
 
     def submit_batch(
-        self, calls: Iterable[tuple[Any, ...]], *, priority: TaskPriority | str = "normal"
+        self,
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        priority: TaskPriority | str = "normal",
+        **options: Unpack[SubmitOptions],
     ) -> list[str]:
         """Submit many tasks at once; return their ids, in order, once all are on disk."""
-        return self._call(lambda client: client.submit_batch(calls, priority=priority))
+        return self._call(lambda client: client.submit_batch(calls, priority=priority, **options))
 
     def get_task_result(self, task_id: str) -> TaskResult | None:
         """Return what the control plane knows of a task, or `None` if unknown or expired."""
@@ -203,7 +218,7 @@ class SyncClient:
                 thread.call(lambda _: results.aclose())
 
     def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task that is queued; one that runs or is over is left as it is."""
+        """Cancel a task that waits; one that runs or is over is left as it is."""
         return self._call(lambda client: client.cancel(task_id))
 
     def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fastqueue.link.dialer import Dialer
 from fastqueue.protocol import messages as msg
 from fastqueue.subworker.heartbeat import Heartbeats
 from fastqueue.subworker.runtime import Runtime
-from fastqueue.tasks.registry import load_task_modules
+from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.serializer import allow_pickle
 
 if TYPE_CHECKING:

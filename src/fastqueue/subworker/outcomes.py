@@ -7,16 +7,18 @@ SystemExit too. Both functions return an outcome all the same, or the task would
 from __future__ import annotations
 
 import logging
+import random
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from fastqueue.config import SerializationFormat
 from fastqueue.core.records import Outcome
-from fastqueue.errors import FastQueueError
+from fastqueue.errors import Cancel, FastQueueError
 from fastqueue.tasks.serializer import encode_result
 
 if TYPE_CHECKING:
     from fastqueue.core.records import Lease
+    from fastqueue.tasks.policies import RetryPolicy
 
 __all__ = ["failed", "interrupted", "returned"]
 
@@ -81,8 +83,22 @@ def _as_json(lease: Lease, value: Any, result_bytes_max: int) -> bytes:
     return b"null"
 
 
-def failed(lease: Lease, error: BaseException, started_at: float, completed_at: float) -> Outcome:
-    """Return the outcome of a task that raised `error`; never raises."""
+def failed(
+    lease: Lease,
+    error: BaseException,
+    started_at: float,
+    completed_at: float,
+    policy: RetryPolicy | None = None,
+) -> Outcome:
+    """Return the outcome of a task that raised `error`; never raises.
+
+    Args:
+        lease: the task.
+        error: what it raised.
+        started_at: when it started, in seconds since the Unix epoch.
+        completed_at: when it ended.
+        policy: whether it is to be tried again; None is no.
+    """
     try:
         text = _sendable(_text_of(error), _ERROR_CHARACTERS_MAX)
     except BaseException:  # noqa: BLE001 - showing an error runs its own code
@@ -91,7 +107,25 @@ def failed(lease: Lease, error: BaseException, started_at: float, completed_at: 
         shown = _sendable(_traceback_of(error), _TRACEBACK_CHARACTERS_MAX)
     except BaseException:  # noqa: BLE001 - as above
         shown = None
-    return Outcome(lease.task_id, lease.token, False, started_at, completed_at, None, text, shown)
+    return Outcome(
+        lease.task_id,
+        lease.token,
+        False,
+        started_at,
+        completed_at,
+        None,
+        text,
+        shown,
+        retry_in_s=None if policy is None else _retry_in_s(policy, lease, error),
+        cancelled=issubclass(type(error), Cancel),
+    )
+
+
+def _retry_in_s(policy: RetryPolicy, lease: Lease, error: BaseException) -> float | None:
+    asked = lease.options
+    if asked is not None:
+        policy = policy.overridden(asked.retries, asked.backoff_s, asked.backoff_max_s)
+    return policy.wait_s(error, lease.failures, random.random())  # noqa: S311 - for jitter
 
 
 def interrupted(lease: Lease, at: float) -> Outcome:

@@ -247,7 +247,7 @@ class Runtime:
             is_cancelled = issubclass(type(error), asyncio.CancelledError)
             if is_cancelled and self._held.get(lease.task_id) is not lease:
                 raise  # by the drain, which has given the lease back
-            outcome = failed(lease, error, started_at, time.time())
+            outcome = failed(lease, error, started_at, time.time(), definition.retry)
         self._on_outcomes((outcome,))
 
     def task_of(self, running: asyncio.Task[object]) -> tuple[str, str] | None:
@@ -393,7 +393,7 @@ def _run_function(definition: TaskDefinition, lease: Lease, result_bytes_max: in
             )
         return returned(lease, value, started_at, time.time(), result_bytes_max)
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
-        return failed(lease, error, started_at, time.time())
+        return failed(lease, error, started_at, time.time(), definition.retry)
 
 
 def _chunks(outcomes: list[Outcome]) -> Iterable[list[Outcome]]:

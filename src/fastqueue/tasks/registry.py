@@ -1,4 +1,4 @@
-"""Own which task definitions this process knows: `@task`, the registry, and loading task modules.
+"""Own which task definitions this process knows: `@task` and the registry.
 
 Users decorate functions; the subworker loads the modules and looks definitions up by name; the
 client only needs the name of a decorated function.
@@ -6,28 +6,40 @@ client only needs the name of a decorated function.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import os
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+from dataclasses import dataclass, field
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeVar,
+    Unpack,
+    get_args,
+    overload,
+)
 
-from fastqueue.errors import ConfigurationError, TaskImportError, TaskNameConflict
+from fastqueue.errors import ConfigurationError, TaskNameConflict
+from fastqueue.tasks.policies import (
+    DEFAULT_QUEUE,
+    DefinitionOptions,
+    Delivery,
+    RetryPolicy,
+    check_queue,
+    retry_policy_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import CodeType, ModuleType
+    from collections.abc import Callable, Iterator
+    from types import CodeType
 
 __all__ = [
     "TASK_NAME_LENGTH_MAX",
     "TaskDefinition",
     "TaskRegistry",
     "default_registry",
-    "load_task_modules",
+    "queue_of",
     "task",
     "task_name_of",
 ]
@@ -35,8 +47,6 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 TASK_NAME_LENGTH_MAX = 200
-
-Delivery = Literal["at_least_once", "at_most_once"]
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -52,6 +62,8 @@ class TaskDefinition:
         module: the module that defines the function.
         doc: the first line of the function's docstring, or an empty text.
         delivery: `at_least_once`, or `at_most_once` for a task that is never to be run twice.
+        queue: where its tasks wait, if the submission doesn't say.
+        retry: when it is tried again after a failure.
     """
 
     name: str
@@ -60,6 +72,8 @@ class TaskDefinition:
     module: str
     doc: str = ""
     delivery: Delivery = "at_least_once"
+    queue: str = DEFAULT_QUEUE
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     @property
     def place(self) -> str:
@@ -139,18 +153,18 @@ def task(function: _Function, /) -> _Function: ...
 
 @overload
 def task(
-    name: str, /, *, delivery: Delivery = "at_least_once"
+    name: str, /, **options: Unpack[DefinitionOptions]
 ) -> Callable[[_Function], _Function]: ...
 
 
 @overload
 def task(
-    *, name: str | None = None, delivery: Delivery = "at_least_once"
+    *, name: str | None = None, **options: Unpack[DefinitionOptions]
 ) -> Callable[[_Function], _Function]: ...
 
 
 def task(
-    target: Any = None, /, *, name: str | None = None, delivery: Delivery = "at_least_once"
+    target: Any = None, /, *, name: str | None = None, **options: Unpack[DefinitionOptions]
 ) -> Any:
     """Make a function a task: `@task`, `@task("name")` or `@task(name="name")`.
 
@@ -162,10 +176,19 @@ def task(
         name: the task's name; the function's own by default.
         delivery: `at_least_once` runs a task again if its subworker dies with it. `at_most_once`
             never does: such a task fails, since nobody can tell how far it came.
+        queue: where its tasks wait, if the submission doesn't say: "default".
+        retries: how often it is tried again after a failure: 0. Where the subworker's process died
+            doesn't count.
+        backoff: the wait before the first retry, in seconds or as a timedelta: 1 second. It is
+            doubled each time.
+        backoff_max: the longest such wait: 10 minutes.
+        jitter: whether up to half of each wait is taken off at random: yes.
+        retry_on: the errors that are tried again, one type or a tuple: `Exception`.
+        no_retry_on: the ones among them that aren't: none.
 
     Raises:
-        ConfigurationError: the delivery is neither, the name can't be one, or this can't be a task
-            function.
+        ConfigurationError: an option can't be what it is, the name can't be one, or this can't be a
+            task function.
         TaskNameConflict: another function has this name already.
     """
     if target is not None and name is not None:
@@ -176,14 +199,20 @@ def task(
         chosen = name if target is None else target
 
         def decorate(function: _Function) -> _Function:
-            return _register(function, chosen, delivery)
+            return _register(function, chosen, options)
 
         return decorate
-    return _register(target, None, delivery)
+    return _register(target, None, options)
 
 
-def _register(function: _Function, name: str | None, delivery: Delivery) -> _Function:
+def _register(function: _Function, name: str | None, options: DefinitionOptions) -> _Function:
     _check_function(function)
+    if unknown := sorted(options.keys() - DefinitionOptions.__annotations__.keys()):
+        raise ConfigurationError(
+            f"@task has no option {unknown[0]!r}; it has "
+            f"{', '.join(DefinitionOptions.__annotations__)}"
+        )
+    delivery = options.get("delivery", "at_least_once")
     if delivery not in get_args(Delivery):
         raise ConfigurationError(
             f"@task(delivery={delivery!r:.100}): it is one of {', '.join(get_args(Delivery))}"
@@ -200,6 +229,8 @@ def _register(function: _Function, name: str | None, delivery: Delivery) -> _Fun
         module=getattr(function, "__module__", None) or "?",
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
         delivery=delivery,
+        queue=check_queue(options.get("queue", DEFAULT_QUEUE)),
+        retry=retry_policy_of(options),
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]
@@ -258,120 +289,9 @@ def task_name_of(name_or_task: str | Callable[..., Any]) -> str:
     )
 
 
-def load_task_modules(
-    names: Sequence[str], registry: TaskRegistry = default_registry
-) -> TaskRegistry:
-    """Import task modules and register what they define.
-
-    The current directory is on `sys.path` behind the standard library and before what is
-    installed: a project's `queue.py` isn't to be taken for Python's.
-
-    Args:
-        names: `package.module`, several of them with commas between, or `path/to/file.py`.
-        registry: where the definitions go, besides the default registry that `@task` fills.
-
-    Returns:
-        The same registry.
-
-    Raises:
-        TaskImportError: a module doesn't import; the cause is chained.
-        TaskNameConflict: two functions claim one task name.
-    """
-    try:
-        current = os.getcwd()
-    except OSError as error:
-        raise TaskImportError(
-            "the current directory, where task modules are looked for first, is gone "
-            f"({error.strerror}): go to one that is there"
-        ) from None
-    _put_on_path(current, 0)
-    importlib.invalidate_caches()
-    for name in (part.strip() for entry in names for part in entry.split(",")):
-        if not name:
-            continue
-        before = {definition.name: definition for definition in default_registry}
-        module = _import_file(name) if _names_a_file(name) else _import_module(name, name)
-        new = [one for one in default_registry if before.get(one.name) is not one]
-        definitions = _definitions_of(module, new)
-        if not definitions:
-            _logger.warning(
-                "The task module %s defines no tasks: decorate its functions with @task", name
-            )
-        for definition in definitions:
-            registry.register(definition)
-    return registry
-
-
-def _definitions_of(module: ModuleType, new: Sequence[TaskDefinition]) -> list[TaskDefinition]:
-    """Return what importing the module brought, or would have, had it not been imported before."""
-    found = {definition.name: definition for definition in new}
-    for value in vars(module).values():
-        # Only real functions are asked: a lazy proxy may run anything when it is touched.
-        if type(value) is FunctionType:
-            definition = vars(value).get("__fastqueue_task__")
-            if isinstance(definition, TaskDefinition):
-                found.setdefault(definition.name, definition)
-    for definition in default_registry:
-        if f"{definition.module}.".startswith(f"{module.__name__}."):
-            found.setdefault(definition.name, definition)
-    return [found[name] for name in sorted(found)]
-
-
-def _put_on_path(folder: str, offset: int) -> None:
-    """Put a folder on `sys.path`, `offset` places behind the standard library."""
-    library = os.path.dirname(os.__file__)
-    folders = (library, os.path.join(library, "lib-dynload"))
-    behind = max((n + 1 for n, entry in enumerate(sys.path) if entry in folders), default=0)
-    index = behind + offset
-    if folder not in sys.path[: index + 1]:
-        sys.path.insert(index, folder)
-
-
-def _names_a_file(name: str) -> bool:
-    return name.endswith(".py") or "/" in name or os.sep in name
-
-
-def _import_file(name: str) -> ModuleType:
-    """Import a file as the module it is: inside its package, if its folder is one."""
-    path = Path(name).resolve()
-    if path.suffix != ".py" or not path.is_file():
-        raise TaskImportError(
-            f"task module {name!r}: there is no Python file {str(path)!r}; give a file.py or the "
-            "dotted name of a module"
-        )
-    parts = [] if path.stem == "__init__" else [path.stem]
-    folder = path.parent
-    while (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    # Second: the current directory comes before it.
-    _put_on_path(str(folder), 1)
-    module = _import_module(".".join(parts), name)
-    loaded = getattr(module, "__file__", None)
-    if loaded is None or Path(loaded).resolve() != path:
-        raise TaskImportError(
-            f"task module {name!r}: its module name {module.__name__!r} is taken by "
-            f"{loaded or 'a built-in module'}; rename the file"
-        )
-    return module
-
-
-def _import_module(module_name: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(module_name)
-    except TaskNameConflict:
-        raise
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if not f"{module_name}.".startswith(f"{missing}."):
-            raise _import_error(name, error) from error
-        raise TaskImportError(
-            f"task module {name!r} is not found: there is no module {missing!r} in the current "
-            f"directory ({os.getcwd()}) or anywhere else on sys.path"
-        ) from error
-    except (Exception, SystemExit) as error:  # importing runs user code
-        raise _import_error(name, error) from error
-
-
-def _import_error(name: str, error: BaseException) -> TaskImportError:
-    return TaskImportError(f"task module {name!r} doesn't import: {type(error).__name__}: {error}")
+def queue_of(name_or_task: str | Callable[..., Any]) -> str:
+    """Return the queue that a decorated function's definition says; a mere name says none."""
+    if isinstance(name_or_task, str):
+        return DEFAULT_QUEUE
+    definition: TaskDefinition = name_or_task.__fastqueue_task__  # type: ignore[attr-defined]
+    return definition.queue

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from fastqueue.errors import ConfigurationError, TaskImportError, TaskNameConflict
+from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.registry import (
     TaskDefinition,
     TaskRegistry,
     default_registry,
-    load_task_modules,
     task,
     task_name_of,
 )

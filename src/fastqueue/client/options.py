@@ -1,0 +1,106 @@
+"""Own what a caller may ask for of one submission, beside the task and its arguments.
+
+`client.options(...)` holds it apart from the task's own keyword arguments, so that the two never
+collide.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypedDict
+
+from fastqueue.core.records import RETRIES_MAX, TaskOptions
+from fastqueue.errors import ConfigurationError
+from fastqueue.tasks.policies import check_queue, seconds
+
+__all__ = ["NO_OPTIONS", "Options", "SubmitOptions", "parse_options"]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """Name what a submission may ask for.
+
+    Attributes:
+        queue: where the task waits; by default as its definition says, or "default".
+        eta: not to be started before this time; an aware datetime.
+        countdown: the same, as seconds or a timedelta from now.
+        expires: if it hasn't started by then it is cancelled: an aware datetime, or seconds or a
+            timedelta from now.
+        retries: how often it is tried again after a failure, in place of its definition's number.
+        backoff: the wait before the first retry, in seconds or as a timedelta.
+        backoff_max: the longest such wait.
+    """
+
+    queue: str | None
+    eta: datetime | None
+    countdown: float | timedelta | None
+    expires: datetime | float | timedelta | None
+    retries: int | None
+    backoff: float | timedelta | None
+    backoff_max: float | timedelta | None
+
+
+class Options(NamedTuple):
+    """Hold checked options: the queue, and what travels with the task; None is not asked for."""
+
+    queue: str | None = None
+    task: TaskOptions | None = None
+
+
+NO_OPTIONS = Options()
+
+
+def parse_options(given: SubmitOptions) -> Options:
+    """Return checked options.
+
+    Raises:
+        ConfigurationError: one can't be what it is, or `eta` and `countdown` are both given.
+        TypeError: there is no such option.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    if unknown := sorted(asked.keys() - SubmitOptions.__annotations__.keys()):
+        raise TypeError(
+            f"a submission has no option {unknown[0]!r}; it has "
+            f"{', '.join(SubmitOptions.__annotations__)}"
+        )
+    if not asked:
+        return NO_OPTIONS
+    queue = check_queue(asked.pop("queue")) if "queue" in asked else None
+    if "eta" in asked and "countdown" in asked:
+        raise ConfigurationError("eta and countdown both say when to start: give one of them")
+    now = time.time()
+    eta = asked.get("eta")
+    if eta is not None and not isinstance(eta, datetime):
+        raise ConfigurationError(f"eta={eta!r:.100}: it is an aware datetime; see countdown")
+    retries = asked.get("retries")
+    if retries is not None and (type(retries) is not int or not 0 <= retries <= RETRIES_MAX):
+        raise ConfigurationError(
+            f"retries={retries!r:.100}: it is a whole number from 0 to {RETRIES_MAX:,}"
+        )
+
+    def span(name: str) -> float | None:
+        return seconds(asked[name], name) if name in asked else None
+
+    options = TaskOptions(
+        due_at=_moment(eta if eta is not None else asked.get("countdown"), now, "countdown"),
+        expires_at=_moment(asked.get("expires"), now, "expires"),
+        retries=retries,
+        backoff_s=span("backoff"),
+        backoff_max_s=span("backoff_max"),
+    )
+    return Options(queue, None if options == TaskOptions() else options)
+
+
+def _moment(value: Any, now: float, setting: str) -> float | None:
+    """Return a time in seconds since the Unix epoch."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        return now + seconds(value, setting)
+    if value.utcoffset() is None:
+        name = "eta" if setting == "countdown" else setting
+        raise ConfigurationError(
+            f"{name}={value!r} is naive, and could be any of two dozen times: give it a time zone, "
+            "as in datetime.now(UTC) or .astimezone()"
+        )
+    return max(0.0, value.timestamp())

@@ -1,0 +1,216 @@
+"""Own the options of a task definition, and of them how a failure is tried again.
+
+The subworker asks, since it has the exception itself; the control plane decides, and keeps the
+time. The wait is `backoff_s * 2 ** failures`, at most `backoff_max_s`, of which jitter takes up to
+a half, so that tasks that failed together don't come back together ("equal jitter" of
+https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from fastqueue.errors import Cancel, ConfigurationError, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "DEFAULT_QUEUE",
+    "RETRIES_MAX",
+    "DefinitionOptions",
+    "Delivery",
+    "RetryPolicy",
+    "check_queue",
+    "retry_policy_of",
+    "seconds",
+]
+
+RETRIES_MAX = 1_000
+_WAIT_MAX_S = 365 * 24 * 3600.0
+# Doubling further than this overflows, and is past any bound anyway.
+_DOUBLINGS_MAX = 40
+_Errors = tuple[type[BaseException], ...]
+Delivery = Literal["at_least_once", "at_most_once"]
+DEFAULT_QUEUE = "default"
+QUEUE_NAME_LENGTH_MAX = 100
+# How often a task is tried again that asks for it by `Retry` and whose definition gives no number.
+ASKED_RETRIES = 10
+
+
+class DefinitionOptions(TypedDict, total=False):
+    """Name what `@task` takes beside the name; see there."""
+
+    delivery: Delivery
+    queue: str
+    retries: int
+    backoff: float | timedelta
+    backoff_max: float | timedelta
+    jitter: bool
+    retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    no_retry_on: type[BaseException] | tuple[type[BaseException], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Say when a task that failed is tried again.
+
+    Attributes:
+        retries: how often, at most; 0 is never. A task that raises `Retry` where this is 0 is tried
+            again up to `ASKED_RETRIES` times.
+        backoff_s: the wait before the first retry, in seconds; doubled each time.
+        backoff_max_s: the longest wait, in seconds.
+        jitter: whether up to half of each wait is taken off at random.
+        retry_on: the errors that are tried again.
+        no_retry_on: the ones among them that aren't.
+
+    Raises:
+        ConfigurationError: a value can't be; the message names it.
+    """
+
+    retries: int = 0
+    backoff_s: float = 1.0
+    backoff_max_s: float = 600.0
+    jitter: bool = True
+    retry_on: _Errors = (Exception,)
+    no_retry_on: _Errors = ()
+
+    def __post_init__(self) -> None:
+        if type(self.retries) is not int or not 0 <= self.retries <= RETRIES_MAX:
+            raise ConfigurationError(
+                f"retries={self.retries!r:.100}: it is a whole number from 0 to {RETRIES_MAX:,}"
+            )
+        for errors, setting in ((self.retry_on, "retry_on"), (self.no_retry_on, "no_retry_on")):
+            if not all(isinstance(e, type) and issubclass(e, BaseException) for e in errors):
+                raise ConfigurationError(
+                    f"{setting}={errors!r:.200}: it is an exception type or a tuple of them"
+                )
+
+    def overridden(
+        self, retries: int | None, backoff_s: float | None, backoff_max_s: float | None
+    ) -> RetryPolicy:
+        """Return this policy with what a submission asks for in its place."""
+        return replace(
+            self,
+            retries=self.retries if retries is None else retries,
+            backoff_s=self.backoff_s if backoff_s is None else backoff_s,
+            backoff_max_s=self.backoff_max_s if backoff_max_s is None else backoff_max_s,
+        )
+
+    def wait_s(self, error: BaseException, failures: int, chance: float) -> float | None:
+        """Return how long to wait before the task is tried again, in seconds; None is not at all.
+
+        Args:
+            error: what the attempt raised.
+            failures: how many attempts have failed before.
+            chance: a random number from 0 to 1, for the jitter.
+        """
+        # Not isinstance, which asks the error itself what its class is.
+        kind = type(error)
+        if issubclass(kind, Cancel):
+            return None
+        if isinstance(error, Retry):
+            if failures >= (self.retries or ASKED_RETRIES):
+                return None
+            return self._backoff_s(failures, chance) if error.after_s is None else error.after_s
+        if failures >= self.retries:
+            return None
+        if not issubclass(kind, self.retry_on) or issubclass(kind, self.no_retry_on):
+            return None
+        hint = _hinted_s(error)
+        wait_s = self._backoff_s(failures, chance)
+        return wait_s if hint is None else max(hint, wait_s)
+
+    def _backoff_s(self, failures: int, chance: float) -> float:
+        wait_s = min(self.backoff_s * 2.0 ** min(failures, _DOUBLINGS_MAX), self.backoff_max_s)
+        return wait_s * (1 - chance / 2) if self.jitter else wait_s
+
+
+_DEFAULT_RETRY = RetryPolicy()
+
+
+def retry_policy_of(options: DefinitionOptions) -> RetryPolicy:
+    """Return what the options of a definition say about trying again.
+
+    Raises:
+        ConfigurationError: one can't be what it is.
+    """
+
+    def errors(one_or_more: Any) -> tuple[type[BaseException], ...]:
+        return one_or_more if isinstance(one_or_more, tuple) else (one_or_more,)
+
+    return RetryPolicy(
+        retries=options.get("retries", 0),
+        backoff_s=seconds(options.get("backoff", _DEFAULT_RETRY.backoff_s), "backoff"),
+        backoff_max_s=seconds(
+            options.get("backoff_max", _DEFAULT_RETRY.backoff_max_s), "backoff_max"
+        ),
+        jitter=bool(options.get("jitter", True)),
+        retry_on=errors(options.get("retry_on", Exception)),
+        no_retry_on=errors(options.get("no_retry_on", ())),
+    )
+
+
+def check_queue(name: object) -> str:
+    """Return a queue's name.
+
+    Raises:
+        ConfigurationError: it can't be one.
+    """
+    if isinstance(name, str) and 0 < len(name) <= QUEUE_NAME_LENGTH_MAX and name.isprintable():
+        return name
+    raise ConfigurationError(
+        f"queue={name!r:.150}: it is a text of 1 to {QUEUE_NAME_LENGTH_MAX} printable characters"
+    )
+
+
+def seconds(value: Any, setting: str) -> float:
+    """Return a time span as seconds, from a number of them or a timedelta.
+
+    Raises:
+        ConfigurationError: it is neither, negative, or longer than a year.
+    """
+    span = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(span, (int, float)) and not isinstance(span, bool) and 0 <= span <= _WAIT_MAX_S:
+        return float(span)
+    raise ConfigurationError(
+        f"{setting}={value!r:.100}: it is a number of seconds or a timedelta, from 0 to a year"
+    )
+
+
+def _hinted_s(error: BaseException) -> float | None:
+    """Return how long the error itself says to wait, in seconds, if it does.
+
+    Looked for are a `retry_after` of the error, in seconds, and the header Retry-After (RFC 9110,
+    10.2.3) of its `response`, as the errors of HTTP clients have them. Never raises: it reads what
+    user code made.
+    """
+    finders: tuple[Callable[[], Any], ...] = (
+        lambda: error.retry_after,  # type: ignore[attr-defined]
+        lambda: error.response.headers["Retry-After"],  # type: ignore[attr-defined]
+    )
+    for find in finders:
+        try:
+            hint = _to_seconds(find())
+        except Exception:  # noqa: BLE001, S112 - the error's own code, or no such thing
+            continue
+        if math.isfinite(hint):
+            return min(max(hint, 0.0), _WAIT_MAX_S)
+    return None
+
+
+def _to_seconds(hint: Any) -> float:
+    if isinstance(hint, timedelta):
+        return hint.total_seconds()
+    try:
+        return float(hint)
+    except ValueError:
+        # Loaded when it is needed: every process that submits tasks would pay for it.
+        from email.utils import parsedate_to_datetime
+
+        at = parsedate_to_datetime(hint)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
