@@ -56,7 +56,9 @@ GUIDE_IMPORTS = [
 CLIENT_METHODS = {
     "aclose",
     "as_completed",
+    "attempts",
     "cancel",
+    "dead_letters",
     "delay",
     "delay_with_callback",
     "get_result",
@@ -64,6 +66,7 @@ CLIENT_METHODS = {
     "get_task_result",
     "inspect",
     "options",
+    "requeue",
     "start",
     "stop",
     "submit_batch",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Unpack
 
+from fastqueue.client.admin import find_attempts, iterate_dead_letters, requeue
 from fastqueue.client.batch import submit_all
 from fastqueue.client.checks import (
     check_ids,
@@ -31,7 +32,14 @@ from fastqueue.errors import (
 )
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.ids import new_task_id
-from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
+from fastqueue.tasks.models import (
+    Attempt,
+    Cancellation,
+    DeadLetter,
+    TaskPriority,
+    TaskResult,
+    TaskStatus,
+)
 from fastqueue.tasks.registry import queue_of, task_name_of
 from fastqueue.tasks.serializer import allow_pickle, encode_arguments
 
@@ -376,6 +384,58 @@ class Client(ClientLifecycle):
         )
         cancelled, status = answer.answers[0]
         return Cancellation(task_id=task_id, cancelled=cancelled, status=status)
+
+    # -- failures
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """Return the attempts of a task that failed and were followed by another, in order.
+
+        They are kept as long as the task's result is; the last attempt is in the result.
+
+        Raises:
+            ControlPlaneUnavailable: none answered within `timeout`.
+        """
+        connection = self._started()
+        if not is_possible_id(task_id):
+            return []
+        return await find_attempts(connection.requests, task_id)
+
+    def dead_letters(
+        self, *, name: str | None = None, queue: str | None = None
+    ) -> AsyncIterator[DeadLetter]:
+        """Iterate over the tasks that failed for good, the oldest first.
+
+        The control plane keeps the last 10,000, longer than their results.
+
+        Args:
+            name: only those of this task definition.
+            queue: only those of this queue.
+
+        Raises:
+            ControlPlaneUnavailable: none answered within `timeout`.
+            SubmissionRefused: this client's token is for submitting alone.
+        """
+        return iterate_dead_letters(self._started().requests, name, queue)
+
+    async def requeue(self, task_ids: Iterable[str]) -> dict[str, str]:
+        """Queue dead letters again, with the arguments and options that they had.
+
+        Each becomes a new task: the old id keeps its one result, which is the failure.
+
+        Args:
+            task_ids: the tasks that failed. To queue all again, or all of one kind:
+                `requeue([d.task_id async for d in client.dead_letters(name="send")])`.
+
+        Returns:
+            The new ids by the old ones; what isn't a dead letter is left out.
+
+        Raises:
+            Overloaded: the control plane takes no more for now; the message says how far it came.
+            ControlPlaneUnavailable: none answered within `timeout`.
+            SubmissionRefused: this client's token is for submitting alone.
+        """
+        connection = self._started()
+        return await requeue(connection.requests, check_ids(task_ids))
 
     async def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:
         """Return what the control plane tells about itself.

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from fastqueue.client.options import SubmitOptions
     from fastqueue.config import SerializationFormat
-    from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
+    from fastqueue.tasks.models import (
+        Attempt,
+        Cancellation,
+        DeadLetter,
+        TaskPriority,
+        TaskResult,
+        TaskStatus,
+    )
 
 __all__ = ["SyncClient"]
 
@@ -220,6 +227,24 @@ class SyncClient:
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task that waits; one that runs or is over is left as it is."""
         return self._call(lambda client: client.cancel(task_id))
+
+    def attempts(self, task_id: str) -> list[Attempt]:
+        """Return the attempts of a task that failed and were followed by another, in order."""
+        return self._call(lambda client: client.attempts(task_id))
+
+    def dead_letters(
+        self, *, name: str | None = None, queue: str | None = None
+    ) -> list[DeadLetter]:
+        """Return the tasks that failed for good, the oldest first."""
+
+        async def collect(client: Client) -> list[DeadLetter]:
+            return [letter async for letter in client.dead_letters(name=name, queue=queue)]
+
+        return self._call(collect)
+
+    def requeue(self, task_ids: Iterable[str]) -> dict[str, str]:
+        """Queue dead letters again; return the new ids by the old ones."""
+        return self._call(lambda client: client.requeue(task_ids))
 
     def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:
         """Return what the control plane tells about itself."""

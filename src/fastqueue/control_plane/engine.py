@@ -294,6 +294,12 @@ class Engine:
                 unheld = [task_id for task_id in command.task_ids if not holds(task_id)]
                 if unheld:
                     return replace(command, stored=self.store.find_live(unheld))
+            case cmd.Requeue():
+                return replace(
+                    command,
+                    letters=self.store.read_dead_letters(command.pairs),
+                    seen=self.store.find_known(new for _, new in command.pairs),
+                )
             case cmd.WorkerReady():
                 unheld = [h.task_id for h in command.held if not holds(h.task_id)]
                 if unheld:

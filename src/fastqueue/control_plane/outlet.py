@@ -72,6 +72,9 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 send(effect.session, _answer(engine, effect))
             case fx.Refill():
                 _refill(engine, effect)
+            case fx.AnswerDeadLetters():
+                letters = engine.store.list_dead_letters(effect.filter)
+                send(effect.session, msg.Inspected(effect.request, letters))
             case fx.LoadDue():
                 due = engine.store.read_due(effect.at, effect.limit)
                 engine.put_first(DueLoaded(effect.at, due.tasks, due.next_due))
@@ -224,6 +227,9 @@ def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.Answer
             if effect.refused:
                 return msg.Failed(effect.request, "overloaded", effect.refused, 1.0)
             return msg.Watched(effect.request, list(effect.unknown))
+        case fx.AnswerInspect(topic="attempts"):
+            attempts = {i: engine.store.find_attempts(i) for i in effect.ask_store}
+            return msg.Inspected(effect.request, attempts)
         case fx.AnswerInspect():
             evicted = engine.store.find_evicted(effect.ask_store)
             live = engine.store.find_live(effect.ask_store)

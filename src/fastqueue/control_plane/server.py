@@ -40,6 +40,7 @@ _HELLO_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
+_FOR_ADMINS = (msg.Inspect, msg.ListDead, msg.Requeue)
 _MAY_NOT_INSPECT = (
     "the token you have is this control plane's token_submit, which is not for inspecting it: that "
     "needs token or token_admin"
@@ -286,7 +287,7 @@ class Server:
 
     def _receive(self, session: Session, body: bytes) -> None:
         message = msg.decode_to_control_plane(body)
-        if isinstance(message, msg.Inspect) and not session.may_inspect:
+        if isinstance(message, _FOR_ADMINS) and not session.may_inspect:
             failed = msg.Failed(message.request, "role", _MAY_NOT_INSPECT)
             session.connection.send(msg.encode(failed))
             return

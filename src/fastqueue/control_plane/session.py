@@ -118,6 +118,10 @@ class Session:
                 return cmd.Cancel(number, message.request, message.task_ids, self._wall())
             case msg.Watch():
                 return cmd.Watch(number, message.request, message.task_ids)
+            case msg.ListDead():
+                return cmd.ListDead(number, message.request, message.filter)
+            case msg.Requeue():
+                return cmd.Requeue(number, message.request, message.pairs, self._wall())
             case msg.Inspect():
                 return cmd.Inspect(number, message.request, message.topic, message.task_ids)
             case _:

@@ -16,6 +16,8 @@ __all__ = [
     "CallbacksAdded",
     "CallbacksRemoved",
     "Change",
+    "DeadLettersRemoved",
+    "DeadLettersTrimmed",
     "ExpiriesPassed",
     "LaneAdded",
     "LanesRemoved",
@@ -130,14 +132,28 @@ class LeasesLost:
 class TasksFinished:
     """Tasks became terminal.
 
-    `keys` and `results` run in parallel; the first result's place in the access order is
-    `accessed`, the next one's `accessed + 1`, and so on.
+    Those that failed are kept as dead letters. `keys` and `results` run in parallel; the first
+    result's place in the access order is `accessed`, the next one's `accessed + 1`, and so on.
     """
 
     keys: Sequence[int]
     results: Sequence[Result]
     accessed: int
     recorded_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersRemoved:
+    """Dead letters were queued again under other ids, or dropped."""
+
+    task_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersTrimmed:
+    """There are too many dead letters: so many of the oldest are dropped."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +204,9 @@ class NamesOffered:
 
 
 Change = (
-    ExpiriesPassed
+    DeadLettersRemoved
+    | DeadLettersTrimmed
+    | ExpiriesPassed
     | TasksDelayed
     | TasksRetried
     | TasksDue

@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from fastqueue.core.records import Callback, HeldLease, NewTask, Outcome, Refused, TaskOptions
+from fastqueue.core.records import (
+    Callback,
+    DeadLetterFilter,
+    HeldLease,
+    NewTask,
+    Outcome,
+    Refused,
+    TaskOptions,
+)
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
@@ -24,9 +32,11 @@ __all__ = [
     "Heartbeat",
     "HeartbeatLost",
     "Inspect",
+    "ListDead",
     "Loaded",
     "Query",
     "Report",
+    "Requeue",
     "SessionLost",
     "SetCapacity",
     "StoredTask",
@@ -213,6 +223,29 @@ class Cancel(Struct, frozen=True, gc=False):
     stored: Mapping[str, StoredTask] = {}
 
 
+class ListDead(Struct, frozen=True, gc=False):
+    """A client asks for dead letters."""
+
+    session: int
+    request: int
+    filter: DeadLetterFilter
+
+
+class Requeue(Struct, frozen=True, gc=False):
+    """A client wants dead letters queued again: pairs of (task id, the new task's id).
+
+    `letters` are those that there are, as submissions under the new ids; `seen` are the new ids
+    that are known: this command has come before.
+    """
+
+    session: int
+    request: int
+    pairs: Sequence[tuple[str, str]]
+    at: float
+    letters: Mapping[str, NewTask] = {}
+    seen: frozenset[str] = frozenset()
+
+
 class Query(Struct, frozen=True, gc=False):
     """A client asks what is known of tasks."""
 
@@ -287,6 +320,8 @@ Command = (
     | Heartbeat
     | HeartbeatLost
     | Cancel
+    | ListDead
+    | Requeue
     | Query
     | Watch
     | Inspect

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastqueue.core import commands as cmd
 from fastqueue.core.changes import CallbacksRemoved
+from fastqueue.core.dead_letters import list_dead, requeue_dead, trim_dead
 from fastqueue.core.decision import Decision
 from fastqueue.core.delaying import due_loaded, expired_loaded, look_for_due
 from fastqueue.core.effects import DeliverCallbacks
@@ -117,6 +118,7 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
     give_up_silent(state, now, decision)
     expire_workers(state, command.at, now, decision)
     state.evict(now, decision)
+    trim_dead(state, decision)
     if state.refusals_due:
         refuse_unknown_names(state, command.at, now, decision)
     look_for_due(state, command.at, decision)
@@ -138,6 +140,8 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.ClientReady: client_ready,
     cmd.SessionLost: _session_lost,
     cmd.Cancel: cancel,
+    cmd.ListDead: list_dead,
+    cmd.Requeue: requeue_dead,
     cmd.Query: query,
     cmd.Watch: watch,
     cmd.Inspect: inspect,

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastqueue.core.records import Lease, Refused, Result
+from fastqueue.core.records import DeadLetterFilter, Lease, Refused, Result
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
     "AcknowledgeReport",
     "AcknowledgeSubmit",
     "AnswerCancel",
+    "AnswerDeadLetters",
     "AnswerInspect",
     "AnswerQuery",
     "AnswerWatch",
@@ -108,6 +109,7 @@ class AnswerInspect:
     request: int
     answer: dict[str, Any]
     ask_store: Sequence[str] = ()
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,15 @@ class Refill:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerDeadLetters:
+    """Answer which dead letters there are, from the store."""
+
+    session: int
+    request: int
+    filter: DeadLetterFilter
+
+
+@dataclass(frozen=True, slots=True)
 class LoadDue:
     """Read delayed tasks that are due at a time from the store, and tell by `DueLoaded`."""
 
@@ -206,6 +217,7 @@ Effect = (
     | TellWorkerLost
     | AnswerQuery
     | AnswerInspect
+    | AnswerDeadLetters
     | AnswerWatch
     | AnswerCancel
     | CloseSession

@@ -20,10 +20,12 @@ _WORKERS_SHOWN_MAX = 1_000
 
 
 def inspect(state: State, command: Inspect, now: float, decision: Decision) -> None:
-    """Answer a question about the queue (`stats`) or about certain ids (`tasks`)."""
+    """Answer a question about the queue (`stats`) or certain ids (`tasks`, `attempts`)."""
     ask_store: list[str] = []
     if command.topic == "stats":
         answer = _stats(state, now)
+    elif command.topic == "attempts":
+        answer, ask_store = {}, list(command.task_ids)
     else:
         answer = {}
         for task_id in command.task_ids:
@@ -42,7 +44,7 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
                 answer[task_id] = {"state": "recorded"}
             else:
                 ask_store.append(task_id)
-    effect = AnswerInspect(command.session, command.request, answer, ask_store)
+    effect = AnswerInspect(command.session, command.request, answer, ask_store, command.topic)
     decision.effects.append(effect)
 
 
@@ -53,6 +55,7 @@ def _stats(state: State, now: float) -> dict[str, Any]:
         "epoch": state.epoch,
         "queued": state.lanes.live - running,
         "delayed": state.delays.count,
+        "dead_letters": state.dead_letters,
         "running": running,
         "results": len(state.retention),
         "results_bytes": state.retention.size_bytes,

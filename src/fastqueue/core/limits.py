@@ -21,6 +21,8 @@ class CoreLimits:
         window_min: what a lane gets however many lanes share `window_total`.
         retained_max: results kept for queries; the least recently accessed go first.
         retained_bytes_max: the same bound in bytes of results, so that few huge ones fit the disk.
+        dead_letters_max: failed tasks kept to be queued again; the oldest go first.
+        dead_letters_bytes_max: the same bound in bytes of arguments, near enough.
         retained_ttl_s: how long after completion a result is kept, in seconds.
         tombstones_max: ids remembered after their result is evicted; at least the last half of
             it, in two generations. A submission that is resent later than that runs again, so
@@ -64,6 +66,8 @@ class CoreLimits:
     window_min: int = 16
     retained_max: int = 10_000
     retained_bytes_max: int = 4 * 1024**3
+    dead_letters_max: int = 10_000
+    dead_letters_bytes_max: int = 1024**3
     retained_ttl_s: float = 3600.0
     tombstones_max: int = 2_000_000
     disk_free_min: int = 128 * 1024**2

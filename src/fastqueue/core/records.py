@@ -22,6 +22,8 @@ __all__ = [
     "SHORT_TEXT_LENGTH_MAX",
     "AttemptRecord",
     "Callback",
+    "DeadLetter",
+    "DeadLetterFilter",
     "HeldLease",
     "Lease",
     "NewTask",
@@ -38,6 +40,7 @@ DEFAULT_QUEUE = "default"
 
 TaskId = Annotated[str, Meta(min_length=1, max_length=64)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
+QueueName = Annotated[str, Meta(min_length=1, max_length=100)]
 SHORT_TEXT_LENGTH_MAX = 200
 ShortText = Annotated[str, Meta(max_length=SHORT_TEXT_LENGTH_MAX)]
 Rank = Annotated[int, Meta(ge=0, le=3)]
@@ -97,7 +100,7 @@ class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     format: FormatCode
     payload: bytes
     callback: Callback | None = None
-    queue: Annotated[str, Meta(min_length=1, max_length=100)] = DEFAULT_QUEUE
+    queue: QueueName = DEFAULT_QUEUE
     options: TaskOptions | None = None
 
 
@@ -147,6 +150,29 @@ class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     json_result: bytes | None = None
     retry_in_s: Seconds | None = None
     cancelled: bool = False
+
+
+class DeadLetter(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Tell of a task that failed for good; it can be queued again under another id."""
+
+    task_id: str
+    died_at: float
+    name: str
+    queue: str
+    rank: int
+    attempt: int
+    payload_bytes: int
+    error: str = ""
+    traceback: str | None = None
+
+
+class DeadLetterFilter(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Say which dead letters are meant; what is None is any. `after` is the last one had."""
+
+    name: TaskName | None = None
+    queue: QueueName | None = None
+    after: tuple[WallTime, TaskId] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
 
 
 class AttemptRecord(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

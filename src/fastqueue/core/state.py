@@ -61,6 +61,8 @@ class Snapshot:
         last_sequence: the last sequence number given to a task.
         delayed: how many tasks wait for a time.
         next_due: by rank, when the next of them is due, by the wall clock.
+        dead_letters: how many failed tasks are kept to be queued again, and the bytes of their
+            arguments.
         next_expiry: when the next task is not to be started any more, by the wall clock.
         crashed: whether the epoch before this one ended otherwise than by `Stopped`.
     """
@@ -78,6 +80,7 @@ class Snapshot:
     delayed: int = 0
     next_due: Sequence[float] = NEVER
     next_expiry: float = math.inf
+    dead_letters: tuple[int, int] = (0, 0)
     crashed: bool = False
 
 
@@ -112,6 +115,7 @@ class State:
         self.clients_by_session: dict[int, str] = {}
         self.retention = Retention(limits)
         self.outbox = Outbox(limits)
+        self.dead_letters, self.dead_letters_bytes = snapshot.dead_letters
         self.delays = Delays(snapshot.delayed, snapshot.next_due, snapshot.next_expiry)
         self.known_names = set(snapshot.names)
         self.last_sequence = snapshot.last_sequence
@@ -214,6 +218,9 @@ class State:
     ) -> None:
         """Record the one result of a task; from here on it isn't live."""
         self.forget(task)
+        if result.status is TaskStatus.FAILURE:
+            self.dead_letters += 1
+            self.dead_letters_bytes += task.payload_bytes
         into.keys.append(task.key)
         into.results.append(result)
         self.retention.add(task.task_id, result.size_bytes, now)

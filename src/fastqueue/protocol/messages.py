@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fastqueue.core.records import (
+    DeadLetterFilter,
     HeldLease,
     Lease,
     NewTask,
@@ -32,6 +33,7 @@ from fastqueue.tasks.models import TaskStatus
 __all__ = [
     "NONCE_BYTES",
     "PROTOCOL_VERSION",
+    "REQUEUED_MAX",
     "ROLE_CLIENT",
     "ROLE_HEARTBEAT",
     "ROLE_SUBWORKER",
@@ -51,6 +53,7 @@ __all__ = [
     "Inspect",
     "Inspected",
     "Leases",
+    "ListDead",
     "Proof",
     "Push",
     "Query",
@@ -58,6 +61,7 @@ __all__ = [
     "Refusal",
     "Report",
     "Reported",
+    "Requeue",
     "Revoked",
     "Submit",
     "Submitted",
@@ -89,6 +93,8 @@ _NewTasks = Annotated[list[NewTask], Meta(max_length=10_000)]
 _Outcomes = Annotated[list[Outcome], Meta(max_length=10_000)]
 _HeldLeases = Annotated[list[HeldLease], Meta(max_length=200_000)]
 _TaskNames = Annotated[list[TaskName], Meta(max_length=10_000)]
+# Each may be as large as a payload, and all are read at once.
+REQUEUED_MAX = 10
 _Tokens = Annotated[list[int], Meta(max_length=100_000)]
 
 ROLE_CLIENT = "client"
@@ -192,6 +198,23 @@ class Inspect(Struct, array_like=True, tag=5, frozen=True, gc=False):
     request: int
     topic: ShortText
     task_ids: _TaskIds = []
+
+
+class ListDead(Struct, array_like=True, tag=6, frozen=True, gc=False):
+    """Ask which dead letters there are; the answer is `Inspected`, with a list of `DeadLetter`."""
+
+    request: int
+    filter: DeadLetterFilter
+
+
+class Requeue(Struct, array_like=True, tag=7, frozen=True, gc=False):
+    """Have dead letters queued again: pairs of (task id, the id of the new task).
+
+    The answer is `Inspected`: by task id "requeued", nothing if there is none, or why not.
+    """
+
+    request: int
+    pairs: Annotated[list[tuple[TaskId, TaskId]], Meta(max_length=REQUEUED_MAX)]
 
 
 class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
@@ -342,6 +365,8 @@ ToControlPlane = (
     | Query
     | Watch
     | Inspect
+    | ListDead
+    | Requeue
     | Ready
     | Report
     | GiveBack

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from fastqueue.core.changes import Change
     from fastqueue.core.commands import StoredTask
-    from fastqueue.core.records import AttemptRecord, PendingCallback, Result
+    from fastqueue.core.records import (
+        AttemptRecord,
+        DeadLetter,
+        DeadLetterFilter,
+        NewTask,
+        PendingCallback,
+        Result,
+    )
     from fastqueue.core.state import Snapshot
     from fastqueue.tasks.models import TaskStatus
 
@@ -120,6 +127,12 @@ class Store(Protocol):
 
     def read_expired(self, at: float, limit: int) -> Expired:
         """Return tasks that aren't to be started at `at` any more, the earliest first."""
+
+    def list_dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        """Return dead letters, the oldest first."""
+
+    def read_dead_letters(self, pairs: Iterable[tuple[str, str]]) -> dict[str, NewTask]:
+        """Return dead letters by their ids, as submissions under other ids: (old, new) pairs."""
 
     def find_attempts(self, task_id: str) -> list[AttemptRecord]:
         """Return the attempts of a task that were followed by another, in order."""

@@ -11,18 +11,21 @@ import math
 import sys
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from fastqueue.core import changes as ch
 from fastqueue.core.commands import StoredTask
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
+from fastqueue.core.records import DeadLetter, DeadLetterFilter
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreFull
 from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
+from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastqueue.core.records import AttemptRecord, NewTask, Result
-    from fastqueue.tasks.models import TaskStatus
 
 __all__ = ["MemoryStore"]
 
@@ -58,6 +61,8 @@ class _Tables:
     delayed: dict[int, tuple[float, str, int, str]] = dataclasses.field(default_factory=dict)
     expiries: dict[tuple[float, str], None] = dataclasses.field(default_factory=dict)
     attempts: dict[tuple[str, int], AttemptRecord] = dataclasses.field(default_factory=dict)
+    # By id: what is listed, and what is queued again.
+    dead_letters: dict[str, tuple[DeadLetter, NewTask]] = dataclasses.field(default_factory=dict)
     names: dict[str, None] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Tables:
@@ -155,6 +160,10 @@ class MemoryStore:
             names=list(tables.names),
             last_sequence=max((key & SEQUENCE_MASK for key in tables.tasks), default=0),
             delayed=len(tables.delayed),
+            dead_letters=(
+                len(tables.dead_letters),
+                sum(letter.payload_bytes for letter, _ in tables.dead_letters.values()),
+            ),
             next_due=self._next_due(-math.inf),
             next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
@@ -236,6 +245,23 @@ class MemoryStore:
     def _next_expiry(self, after: float) -> float:
         return min((row[0] for row in self._tables.expiries if row[0] > after), default=math.inf)
 
+    def list_dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        """Return dead letters, the oldest first."""
+        after = which.after or (-math.inf, "")
+        found = [
+            letter
+            for letter, _ in self._tables.dead_letters.values()
+            if (letter.died_at, letter.task_id) > after
+            and which.name in (None, letter.name)
+            and which.queue in (None, letter.queue)
+        ]
+        return sorted(found, key=lambda letter: (letter.died_at, letter.task_id))[: which.limit]
+
+    def read_dead_letters(self, pairs: Iterable[tuple[str, str]]) -> dict[str, NewTask]:
+        """Return dead letters by their ids, as submissions under other ids: (old, new) pairs."""
+        letters = self._tables.dead_letters
+        return {old: replace(letters[old][1], task_id=new) for old, new in pairs if old in letters}
+
     def find_attempts(self, task_id: str) -> list[AttemptRecord]:
         """Return the attempts of a task that were followed by another, in order."""
         attempts = self._tables.attempts
@@ -304,6 +330,13 @@ class MemoryStore:
             case ch.ExpiriesPassed():
                 for expiry in change.rows:
                     del t.expiries[expiry]
+            case ch.DeadLettersRemoved():
+                for task_id in change.task_ids:
+                    del t.dead_letters[task_id]
+            case ch.DeadLettersTrimmed():
+                oldest = self.list_dead_letters(DeadLetterFilter())[: change.count]
+                for letter in oldest:
+                    del t.dead_letters[letter.task_id]
             case ch.TasksFinished():
                 self._finish_tasks(change)
             case ch.LeasesAdded():
@@ -355,6 +388,23 @@ class MemoryStore:
         t.tasks[new_key] = dataclasses.replace(t.tasks[new_key], attempt=attempt, failures=failures)
         t.delayed[new_key] = wait
 
+    def _bury(self, new: NewTask, result: Result, at: float) -> None:
+        asked = new.options
+        if asked is not None:
+            asked = replace(asked, due_at=None, expires_at=None)
+        letter = DeadLetter(
+            new.task_id,
+            at,
+            new.name,
+            new.queue,
+            new.rank,
+            result.attempt,
+            len(new.payload),
+            result.error or "",
+            result.traceback,
+        )
+        self._tables.dead_letters[new.task_id] = (letter, replace(new, options=asked))
+
     def _move(self, new_key: int, old_key: int) -> None:
         t = self._tables
         assert new_key not in t.tasks
@@ -376,7 +426,10 @@ class MemoryStore:
         t = self._tables
         results = enumerate(change.results, start=change.accessed)
         for key, (place, result) in zip(change.keys, results, strict=True):
-            task_id = t.tasks.pop(key).new.task_id
+            new = t.tasks.pop(key).new
+            task_id = new.task_id
+            if result.status is TaskStatus.FAILURE:
+                self._bury(new, result, change.recorded_at)
             assert task_id == result.task_id
             assert task_id not in t.results
             del t.keys[task_id]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - whoever renders a TaskResult looks the type up here
 from typing import Any
 
-__all__ = ["Cancellation", "TaskPriority", "TaskResult", "TaskStatus"]
+__all__ = ["Attempt", "Cancellation", "DeadLetter", "TaskPriority", "TaskResult", "TaskStatus"]
 
 
 class _StrEnum(enum.StrEnum):
@@ -113,6 +113,54 @@ class TaskResult:
     attempt: int = 0
     traceback: str | None = field(default=None, repr=False)
     worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Tell of one attempt of a task that failed and was followed by another.
+
+    Attributes:
+        attempt: its number; 1 is the first.
+        started_at: when it started; aware, UTC.
+        completed_at: when it failed; aware, UTC.
+        worker_id: the subworker that ran it.
+        error: the exception's type and message.
+        traceback: its traceback.
+    """
+
+    attempt: int
+    started_at: datetime
+    completed_at: datetime
+    worker_id: str
+    error: str
+    traceback: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Tell of a task that failed for good, and can be queued again.
+
+    Attributes:
+        task_id: the task.
+        name: the task definition's name.
+        queue: where it waited.
+        priority: its priority.
+        attempt: the number of its last attempt.
+        died_at: when it failed for good; aware, UTC.
+        error: the last exception's type and message.
+        traceback: its traceback.
+        payload_bytes: the size of its arguments, encoded.
+    """
+
+    task_id: str
+    name: str
+    queue: str
+    priority: TaskPriority
+    attempt: int
+    died_at: datetime
+    error: str
+    traceback: str | None = field(default=None, repr=False)
+    payload_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import apsw
 import msgspec
+from msgspec.structs import replace
 
 from fastqueue.core.commands import StoredTask
-from fastqueue.core.records import Callback, TaskOptions
+from fastqueue.core.records import Callback, NewTask, TaskOptions
 from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
 from fastqueue.store.sqlite.files import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["encode_options", "reads", "store_error", "stored_task"]
+__all__ = ["dead_letter", "encode_options", "reads", "store_error", "stored_task"]
 
 _Parameters = ParamSpec("_Parameters")
 _Read = TypeVar("_Read")
@@ -69,6 +70,19 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         None if options is None else _decode_options(options),
         None if queue is None else (queue, rank, name),
     )
+
+
+def dead_letter(task_id: str, row: Sequence[Any]) -> NewTask:
+    """Return a dead letter from its row as a submission under another id.
+
+    The times that its first submission asked for are over.
+    """
+    name, rank, task_format, payload, address, data, queue, options = row
+    asked = None if options is None else _decode_options(options)
+    if asked is not None:
+        asked = replace(asked, due_at=None, expires_at=None)
+    callback = None if address is None else Callback(address, data)
+    return NewTask(task_id, name, rank, task_format, payload, callback, queue, asked)
 
 
 def store_error(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastqueue.core.lanes import SEQUENCE_BITS
+
 _STORED_TASK = (
     "t.key, t.task_id, t.client, t.attempt, t.crashes, t.format, t.submitted_at,"
     " length(t.payload), t.callback_address, t.callback_data, t.failures, t.options"
@@ -57,6 +59,30 @@ ADD_EXPIRY = "INSERT OR IGNORE INTO expiries (at, task_id) VALUES (?, ?)"
 REMOVE_EXPIRY = "DELETE FROM expiries WHERE at = ? AND task_id = ?"
 READ_EXPIRED = "SELECT at, task_id FROM expiries WHERE at <= ? ORDER BY at, task_id LIMIT ?"
 NEXT_EXPIRY = "SELECT min(at) FROM expiries WHERE at > ?"
+
+# A task that fails has a lane: it was leased, quarantined or refused.
+ADD_DEAD_LETTER = (
+    "INSERT OR REPLACE INTO dead_letters (died_at, task_id, name, queue, rank, attempt, format,"
+    " callback_address, callback_data, options, error, traceback, payload)"
+    " SELECT ?, t.task_id, l.name, l.queue, l.rank, ?, t.format, t.callback_address,"
+    " t.callback_data, t.options, ?, ?, t.payload"
+    f" FROM tasks t JOIN lanes l ON l.lane_id = t.key >> {SEQUENCE_BITS} WHERE t.key = ?"
+)
+LIST_DEAD_LETTERS = (
+    "SELECT task_id, died_at, name, queue, rank, attempt, length(payload), error, traceback"
+    " FROM dead_letters WHERE (died_at, task_id) > (?1, ?2) AND (?3 IS NULL OR name = ?3)"
+    " AND (?4 IS NULL OR queue = ?4) ORDER BY died_at, task_id LIMIT ?5"
+)
+READ_DEAD_LETTER = (
+    "SELECT name, rank, format, payload, callback_address, callback_data, queue, options"
+    " FROM dead_letters WHERE task_id = ?"
+)
+REMOVE_DEAD_LETTER = "DELETE FROM dead_letters WHERE task_id = ?"
+TRIM_DEAD_LETTERS = (
+    "DELETE FROM dead_letters WHERE task_id IN"
+    " (SELECT task_id FROM dead_letters ORDER BY died_at, task_id LIMIT ?)"
+)
+COUNT_DEAD_LETTERS = "SELECT count(*), total(length(payload)) FROM dead_letters"
 
 ADD_ATTEMPT = (
     "INSERT OR REPLACE INTO attempts (task_id, attempt, started_at, completed_at, worker_id,"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS, SEQUENCE_MASK
-from fastqueue.core.records import AttemptRecord, PendingCallback, Result
+from fastqueue.core.records import AttemptRecord, DeadLetter, PendingCallback, Result
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreError
 from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
@@ -31,7 +31,7 @@ from fastqueue.store.sqlite.files import (
     no_room,
     open_database,
 )
-from fastqueue.store.sqlite.rows import reads, store_error, stored_task
+from fastqueue.store.sqlite.rows import dead_letter, reads, store_error, stored_task
 from fastqueue.store.sqlite.writer import Writer
 from fastqueue.tasks.models import TaskStatus
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core import changes as ch
     from fastqueue.core.commands import StoredTask
+    from fastqueue.core.records import DeadLetterFilter, NewTask
 
 __all__ = ["SqliteStore"]
 
@@ -213,6 +214,7 @@ class SqliteStore:
         ]
         if strays := {row.lane_id for row in leased} - {lane_id for lane_id, *_ in lanes}:
             raise LookupError(f"there is no lane {min(strays)}, but a task in it")
+        [(dead_letters, dead_bytes)] = self._execute(sql.COUNT_DEAD_LETTERS)
         base_delayed = DELAYED_LANE << SEQUENCE_BITS
         last_key = self._scalar(sql.LAST_KEY, (base_delayed, base_delayed | SEQUENCE_MASK)) or 0
         last_sequence = max(last_sequence, last_key & SEQUENCE_MASK)
@@ -241,6 +243,7 @@ class SqliteStore:
             names=[name for (name,) in self._execute(sql.NAMES)],
             last_sequence=last_sequence,
             delayed=self._scalar(sql.COUNT_DELAYED),
+            dead_letters=(dead_letters, round(dead_bytes)),
             next_due=self._next_due(-math.inf),
             next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
@@ -360,6 +363,22 @@ class SqliteStore:
     def find_attempts(self, task_id: str) -> list[AttemptRecord]:
         """Return the attempts of a task that were followed by another, in order."""
         return [AttemptRecord(*row) for row in self._execute(sql.READ_ATTEMPTS, (task_id,))]
+
+    @reads
+    def list_dead_letters(self, which: DeadLetterFilter) -> list[DeadLetter]:
+        """Return dead letters, the oldest first."""
+        after = which.after or (-math.inf, "")
+        bindings = (*after, which.name, which.queue, which.limit)
+        return [DeadLetter(*row) for row in self._execute(sql.LIST_DEAD_LETTERS, bindings)]
+
+    @reads
+    def read_dead_letters(self, pairs: Iterable[tuple[str, str]]) -> dict[str, NewTask]:
+        """Return dead letters by their ids, as submissions under other ids: (old, new) pairs."""
+        return {
+            old: dead_letter(new, row)
+            for old, new in pairs
+            for row in self._execute(sql.READ_DEAD_LETTER, (old,))
+        }
 
     @reads
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:

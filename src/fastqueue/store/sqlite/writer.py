@@ -14,6 +14,7 @@ from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.rows import encode_options
+from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,6 +52,8 @@ class Writer:
             ch.TasksRetried: self._retry_tasks,
             ch.TasksDue: self._make_due,
             ch.ExpiriesPassed: self._pass_expiries,
+            ch.DeadLettersRemoved: self._remove_dead_letters,
+            ch.DeadLettersTrimmed: self._trim_dead_letters,
             ch.TasksFinished: self._finish_tasks,
             ch.LeasesAdded: self._add_leases,
             ch.LeasesEnded: self._end_leases,
@@ -160,11 +163,24 @@ class Writer:
         self._live_by_lane[new_key >> SEQUENCE_BITS] += 1
         self._live_by_lane[old_key >> SEQUENCE_BITS] -= 1
 
+    def _remove_dead_letters(self, change: ch.DeadLettersRemoved) -> None:
+        self._executemany(sql.REMOVE_DEAD_LETTER, ((task_id,) for task_id in change.task_ids))
+
+    def _trim_dead_letters(self, change: ch.DeadLettersTrimmed) -> None:
+        self._execute(sql.TRIM_DEAD_LETTERS, (change.count,))
+
     def _pass_expiries(self, change: ch.ExpiriesPassed) -> None:
         self._executemany(sql.REMOVE_EXPIRY, change.rows)
 
     def _finish_tasks(self, change: ch.TasksFinished) -> None:
         keys, count = change.keys, self._live_by_lane
+        failed = [
+            (change.recorded_at, r.attempt, r.error or "", r.traceback, key)
+            for key, r in zip(keys, change.results, strict=True)
+            if r.status is TaskStatus.FAILURE
+        ]
+        if failed:
+            self._executemany(sql.ADD_DEAD_LETTER, failed)
         self._executemany(sql.REMOVE_TASK, ((key,) for key in keys))
         for key in keys:
             count[key >> SEQUENCE_BITS] -= 1

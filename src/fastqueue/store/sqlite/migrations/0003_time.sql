@@ -33,3 +33,21 @@ CREATE TABLE attempts (
     traceback    TEXT,
     PRIMARY KEY (task_id, attempt)
 ) STRICT, WITHOUT ROWID;
+
+-- Tasks that failed for good, with all that a submission has, to be queued again under another id.
+CREATE TABLE dead_letters (
+    died_at          REAL    NOT NULL,
+    task_id          TEXT    NOT NULL UNIQUE,
+    name             TEXT    NOT NULL,
+    queue            TEXT    NOT NULL,
+    rank             INTEGER NOT NULL,
+    attempt          INTEGER NOT NULL,
+    format           INTEGER NOT NULL,
+    callback_address TEXT,
+    callback_data    BLOB,
+    options          BLOB,
+    error            TEXT    NOT NULL,
+    traceback        TEXT,
+    payload          BLOB    NOT NULL,
+    PRIMARY KEY (died_at, task_id)
+) STRICT, WITHOUT ROWID;
