@@ -1,7 +1,7 @@
 """Own the dead letters: tasks that failed for good, kept so that they can be queued again.
 
-They are in the store alone, with all that a submission has; memory holds their number and size. Queued again
-a task has another id: the first one has its one result.
+They are in the store alone, with all that a submission has; memory holds their number and size.
+Queued again a task has another id: the first one has its one result.
 """
 
 from __future__ import annotations
