@@ -31,6 +31,7 @@ from fastqueue.core.requests import (
     cancel,
     client_ready,
     disconnect_client,
+    end_cancelled,
     query,
     refuse_unknown_names,
     watch,
@@ -118,6 +119,7 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
     give_up_silent(state, now, decision)
     expire_workers(state, command.at, now, decision)
     state.evict(now, decision)
+    end_cancelled(state, command.at, now, decision)
     trim_dead(state, decision)
     if state.refusals_due:
         refuse_unknown_names(state, command.at, now, decision)

@@ -31,6 +31,7 @@ __all__ = [
     "PendingCallback",
     "Refused",
     "Result",
+    "RunningTask",
     "TaskId",
     "TaskOptions",
     "fencing_token",
@@ -121,6 +122,13 @@ class Lease(Struct, array_like=True, gc=False, omit_defaults=True):
     payload: bytes = b""
     failures: int = 0
     options: TaskOptions | None = None
+
+
+class RunningTask(Struct, array_like=True, frozen=True, gc=False):
+    """Name a lease whose task is to be cancelled where it runs."""
+
+    task_id: TaskId
+    token: int
 
 
 class HeldLease(Struct, array_like=True, frozen=True, gc=False):

@@ -42,6 +42,7 @@ class _Task:
     attempt: int = 0
     crashes: int = 0
     failures: int = 0
+    cancelling: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -297,6 +298,7 @@ class MemoryStore:
             *lease,
             task.failures,
             task.new.options,
+            task.cancelling,
             None if key not in self._tables.delayed else self._tables.delayed[key][1:],
         )
 
@@ -327,6 +329,9 @@ class MemoryStore:
                 for new_key, old_key in change.rows:
                     del t.delayed[old_key]
                     self._move(new_key, old_key)
+            case ch.CancelsRequested():
+                for key in change.keys:
+                    t.tasks[key] = dataclasses.replace(t.tasks[key], cancelling=True)
             case ch.ExpiriesPassed():
                 for expiry in change.rows:
                     del t.expiries[expiry]

@@ -329,7 +329,7 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(stored_task((*row[:12], *_NO_LEASE, *_IN_A_LANE)), row[12])
+            WindowRow(stored_task((*row[:13], *_NO_LEASE, *_IN_A_LANE)), row[13])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
