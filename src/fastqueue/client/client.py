@@ -368,10 +368,15 @@ class Client(ClientLifecycle):
         return iterate_completed(self._started(), list(dict.fromkeys(task_ids)), timeout)
 
     async def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task that waits; one that runs or is over is left as it is.
+        """Cancel a task, whether it waits or runs; one that is over is left as it is.
+
+        A coroutine that runs is cancelled; a plain function gets an exception where it next runs
+        Python code; what goes on for 5 more seconds is given up with its subworker, which another
+        one replaces. Such a task is waited for, for at most `timeout`.
 
         Returns:
-            What came of it; truthy if the task is cancelled.
+            What came of it; truthy if the task is cancelled. One that still runs when `timeout` has
+            passed is cancelled later, unless it ends by itself before.
 
         Raises:
             ControlPlaneUnavailable: none answered within `timeout`.
@@ -383,6 +388,13 @@ class Client(ClientLifecycle):
             lambda request: msg.Cancel(request, [task_id])
         )
         cancelled, status = answer.answers[0]
+        if status is TaskStatus.RUNNING:
+            try:
+                async for result in self.as_completed([task_id], timeout=self._settings.timeout_s):
+                    status = result.status
+                    cancelled = status is TaskStatus.CANCELLED
+            except TaskTimeout:
+                pass
         return Cancellation(task_id=task_id, cancelled=cancelled, status=status)
 
     # -- failures
