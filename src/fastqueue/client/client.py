@@ -382,6 +382,7 @@ class Client(ClientLifecycle):
             ControlPlaneUnavailable: none answered within `timeout`.
         """
         connection = self._started()
+        deadline = connection.loop.time() + self._settings.timeout_s
         if not is_possible_id(task_id):
             return Cancellation(task_id=task_id, cancelled=False, status=None)
         answer: msg.Cancelled = await connection.requests.ask(
@@ -390,7 +391,8 @@ class Client(ClientLifecycle):
         cancelled, status = answer.answers[0]
         if status is TaskStatus.RUNNING:
             try:
-                async for result in self.as_completed([task_id], timeout=self._settings.timeout_s):
+                left_s = max(0.0, deadline - connection.loop.time())
+                async for result in self.as_completed([task_id], timeout=left_s):
                     status = result.status
                     cancelled = status is TaskStatus.CANCELLED
             except TaskTimeout:
