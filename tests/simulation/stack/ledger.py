@@ -215,8 +215,8 @@ class WatchedEngine(Engine):
         core, ledger, store = self.core, self.ledger, self.store
         now = self._clock()
         tables = store._tables  # type: ignore[attr-defined]
-        crashes = {key: task.crashes for key, task in tables.tasks.items()}
-        tokens = {task.key: task.token for task in core.state.tasks.values() if task.token}
+        crashes = {task.new.task_id: task.crashes for task in tables.tasks.values()}
+        tokens = {task.task_id: task.token for task in core.state.tasks.values() if task.token}
         stale = core.state.stale_outcomes
         await super().turn(peers)
         ledger.turns += 1
@@ -226,9 +226,10 @@ class WatchedEngine(Engine):
                 ledger.full += 1
                 ledger.on_begun(store)  # type: ignore[arg-type]
                 return
-            for key, task in store._tables.tasks.items():  # type: ignore[attr-defined]
-                if task.crashes > crashes.get(key, 0) and key in tokens:
-                    ledger.lost_tokens.add(tokens[key])
+            for task in store._tables.tasks.values():  # type: ignore[attr-defined]
+                task_id = task.new.task_id
+                if task.crashes > crashes.get(task_id, 0) and task_id in tokens:
+                    ledger.lost_tokens.add(tokens[task_id])
             ledger.on_stored(store)  # type: ignore[arg-type]
             for task in core.state.tasks.values():
                 if task.token:
@@ -240,7 +241,7 @@ class WatchedEngine(Engine):
             quiet_until = core.state.leases_begin_at
             check_new_leases(core, set(tokens.values()), now, quiet_until)
             due = min((d for d in (core.next_due(), self._book.next_due()) if d), default=None)
-            true = true_due(core, self._book)
+            true = true_due(core, self._book, store)  # type: ignore[arg-type]
             ledger.claim(true is None or (due is not None and due <= true), "a timer is lost")
         except AssertionError as error:
             ledger._broke(error)
