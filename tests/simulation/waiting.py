@@ -80,7 +80,8 @@ class Waits:
     def begin(self, store: MemoryStore) -> None:
         """Note what there is before a turn."""
         tables = store._tables
-        self._delayed = {tables.tasks[k].new.task_id: due for k, (due, *_) in tables.delayed.items()}
+        delayed = tables.delayed.items()
+        self._delayed = {tables.tasks[key].new.task_id: due for key, (due, *_) in delayed}
         self._known = set(tables.keys)
         self._attempts = set(tables.attempts)
 
