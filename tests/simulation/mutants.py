@@ -27,6 +27,8 @@ _DISK = "control_plane/disk_space.py"
 _CACHE = "control_plane/payload_cache.py"
 _CHANGES = "core/changes.py"
 _CORE = "core/core.py"
+_DELAYING = "core/delaying.py"
+_DELAYS = "core/delays.py"
 _LANES = "core/lanes.py"
 _LEASING = "core/leasing.py"
 _LIVENESS = "core/liveness.py"
@@ -858,6 +860,156 @@ _TIMING = (
     ),
 )
 
+_WAITING = (
+    Mutant(
+        "no timer for what waits for a time",
+        _CORE,
+        "            None if delay_s is None else state.last_tick + delay_s,\n",
+        "",
+        "an idle control plane would never start them",
+    ),
+    Mutant(
+        "a delayed task isn't counted in",
+        _DELAYS,
+        "        self.count += 1\n",
+        "        pass\n",
+        "delayed tasks would come on top of the bound of live ones",
+    ),
+    Mutant(
+        "a delayed task isn't counted out",
+        _DELAYING,
+        "    state.delays.count -= 1\n",
+        "    pass\n",
+        "tasks long over would count against the bound of live ones",
+    ),
+    Mutant(
+        "an earlier time is forgotten",
+        _DELAYS,
+        "min(self.next_due[rank], due_at)",
+        "due_at",
+        "a task would wait for the time of one that came after it",
+    ),
+    Mutant(
+        "an earlier expiry is forgotten",
+        _DELAYS,
+        "min(self.next_expiry, expires_at)",
+        "expires_at",
+        "a task would be cancelled long after it has expired",
+    ),
+    Mutant(
+        "the clock isn't looked at meanwhile",
+        _DELAYS,
+        "min(*waits_s, LOOK_AGAIN_S)",
+        "min(waits_s)",
+        "a clock that is set forward would go unnoticed",
+    ),
+    Mutant(
+        "what is due and what has expired is read at one time",
+        _DELAYING,
+        "    elif delays.next_expiry <= at:\n",
+        "    if delays.next_expiry <= at:\n",
+        "a task that is both would be in two places",
+    ),
+    Mutant(
+        "an expired task is leased",
+        _LEASING,
+        "if task.options is not None and is_expired(task, expired.at):",
+        "if False:",
+        "what failed once and waits again would start after its time",
+    ),
+    Mutant(
+        "an expired suspect is leased",
+        _SUSPECTS,
+        "        if is_expired(task, expired.at):\n",
+        "        if False:\n",
+        "what was in a crash would start after its time",
+    ),
+    Mutant(
+        "what has expired is let be",
+        _DELAYING,
+        "        if task is not None and task.status is TaskStatus.QUEUED:\n",
+        "        if False:\n",
+        "a delayed task would be taken out of its wait and be nowhere",
+    ),
+    Mutant(
+        "what runs expires too",
+        _DELAYING,
+        "        if task is not None and task.status is TaskStatus.QUEUED:\n",
+        "        if task is not None:\n",
+        "a task would be cancelled while it runs",
+    ),
+    Mutant(
+        "a task of no lane isn't looked for again",
+        _DELAYING,
+        "            delays.hold_off(stored, now)\n",
+        "            pass\n",
+        "it would wait for the next one that is due, or for ever",
+    ),
+    Mutant(
+        "no end of asking for a task of no lane",
+        _DELAYS,
+        "        self.held_off_until = now + LOOK_AGAIN_S\n",
+        "        pass\n",
+        "turn after turn would read the store in vain",
+    ),
+    Mutant(
+        "a task comes into its lane before its time",
+        _SUBMISSION,
+        "options.due_at > command.submitted_at:",
+        "options.due_at > command.submitted_at + 1:",
+        "a task would start before its eta",
+    ),
+    Mutant(
+        "a failure isn't counted",
+        _DELAYING,
+        "task.failures + 1, task.key",
+        "task.failures, task.key",
+        "a task would be tried again without end",
+    ),
+    Mutant(
+        "an attempt that is followed by another stays leased",
+        _DELAYING,
+        "        state.forget(task)\n        state.delays.add",
+        "        state.delays.add",
+        "its subworker would seem to run it, and a report of it count twice",
+    ),
+    Mutant(
+        "an attempt that is followed by another isn't told of",
+        _DELAYING,
+        "TasksRetried(self.rows, self.waits, self.attempts)",
+        "TasksRetried(self.rows, self.waits, self.attempts[:-1])",
+        "nobody could find out why a task was tried again",
+    ),
+    Mutant(
+        "the lease of a failed attempt is written later",
+        _BOOK,
+        "                    self._forget(row[3] for row in change.rows)\n",
+        "                    pass\n",
+        "a restart would find a lease of no task",
+    ),
+    Mutant(
+        "a delayed task is adopted",
+        _LEASING,
+        "        if stored is None or stored.is_delayed:\n",
+        "        if stored is None:\n",
+        "a lease of an attempt that is over would be valid again",
+    ),
+    Mutant(
+        "an id that is delayed isn't remembered as the greatest",
+        _ENGINE,
+        "                    self._note_ids(change.tasks)\n",
+        "                    pass\n",
+        "a submission that is sent again would be stored twice",
+    ),
+    Mutant(
+        "of what is due at one time only some is read",
+        _STORE,
+        "            next_due[rank:] = [-math.inf] * (4 - rank)\n",
+        "            pass\n",
+        "the others would wait for the next one that is due",
+    ),
+)
+
 MUTANTS = (
     *_DURABILITY,
     *_FENCING,
@@ -867,4 +1019,5 @@ MUTANTS = (
     *_ENDING,
     *_TELLING,
     *_TIMING,
+    *_WAITING,
 )
