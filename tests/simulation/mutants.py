@@ -32,6 +32,7 @@ _DELAYS = "core/delays.py"
 _LANES = "core/lanes.py"
 _LEASING = "core/leasing.py"
 _LIVENESS = "core/liveness.py"
+_OPENING = "core/opening.py"
 _OUTBOX = "core/outbox.py"
 _REQUESTS = "core/requests.py"
 _RETENTION = "core/retention.py"
@@ -118,10 +119,10 @@ _DURABILITY = (
     Mutant(
         "a cancellation isn't recorded",
         _REQUESTS,
-        """            answers[task_id] = (False, task.status)
+        """        decision.changes.append(TasksDue(due))
     state.conclude(finished, now, decision)
 """,
-        """            answers[task_id] = (False, task.status)
+        """        decision.changes.append(TasksDue(due))
 """,
         "a cancelled task comes back with a restart",
     ),
@@ -211,21 +212,24 @@ _SUBMITTING = (
     Mutant(
         "no dedup within one submission",
         _SUBMISSION,
-        " or task_id in spilled:",
+        " or task_id in unheld:",
         ":",
         "a submission that names a task twice runs it twice",
     ),
     Mutant(
         "the greatest id isn't noted",
         _ENGINE,
-        "        self._greatest_id = max(self._greatest_id, max(new.task_id for new in change.tasks))\n",  # noqa: E501
-        "",
+        """    def _note_added(self, change: ch.TasksAdded) -> None:
+        self._note_ids(change.tasks)
+""",
+        """    def _note_added(self, change: ch.TasksAdded) -> None:
+""",
         "a resent task that is only in the store passes for new",
     ),
     Mutant(
         "a live bound is ignored",
         _SUBMISSION,
-        "if state.lanes.live >= limits.live_tasks_max:",
+        "if state.lanes.live + state.delays.count >= limits.live_tasks_max:",
         "if False:",
         "nothing is unbounded",
     ),
@@ -264,7 +268,7 @@ _SUBMITTING = (
     ),
     Mutant(
         "the lanes' bound is ignored",
-        _SUBMISSION,
+        _OPENING,
         "    if len(lanes.by_id) >= limits.lanes_max:\n",
         "    if False:\n",
         "nothing is unbounded",
@@ -673,8 +677,8 @@ _ENDING = (
     Mutant(
         "results don't expire",
         _RETENTION,
-        "            if expiries[task_id] > now:\n                break\n",
-        "            break\n",
+        " and expiry[1] <= now:\n",
+        " and False:\n",
         "what is kept has a time",
     ),
     Mutant(

@@ -476,9 +476,9 @@ class World(Happenings):
             await self.turn()
             self._work()
             state = self.engine.core.state
+            live = state.lanes.live + state.delays.count
             if self.is_turn_due:
                 continue
-            live = state.lanes.live + state.delays.count
             if not live and not state.outbox.owed and not self.engine.answers._owed:
                 return
             self._wait_until_due()

@@ -57,6 +57,12 @@ class Ledger:
         # By key: how it is to end, and those that may run no second time.
         self.fates: dict[int, str] = {}
         self.once: set[int] = set()
+        # By key: how often it may be tried again, and its times by the wall clock.
+        self.retries: dict[int, int] = {}
+        self.due: dict[int, float] = {}
+        self.expires: dict[int, float] = {}
+        self.attempts = 0
+        self.expired = 0
         # Tasks with a greater key run where only connections are lost: none needs a second run.
         self.last_risky_key: int | None = None
         self.called_back: dict[str, int] = {}
@@ -82,7 +88,7 @@ class Ledger:
     def on_let_in(self, name: str) -> None:
         self.claim(name not in self.strangers, f"{name} is let in")
 
-    def on_durable(self, change: ch.TasksAdded) -> None:
+    def on_durable(self, change: ch.TasksAdded | ch.TasksDelayed) -> None:
         for new in change.tasks:
             if new.callback is not None:
                 self.called_back[new.task_id] = 0
@@ -97,8 +103,9 @@ class Ledger:
         self.claim(self.id_of.get(key) == task_id, f"{task_id} is acknowledged and isn't stored")
         self.acknowledged.add(task_id)
 
-    def on_run(self, key: int, token: int, padding: str) -> str:
+    def on_run(self, key: int, token: int, padding: str, latest_wall: float) -> str:
         before = self.runs[key]
+        self.claim(self.due.get(key, 0.0) <= latest_wall, f"{key} runs before its time")
         self.claim(
             key not in self.once or not before, f"{key} is to run at most once and ran twice"
         )
@@ -152,6 +159,7 @@ class Ledger:
             if known is None:
                 self.recorded[task_id] = result
                 self._check_new(task_id, result)
+                self._check_attempts(task_id, result, store)
             elif known is not result:
                 self.claim(known == result, f"the result of {task_id} has changed")
 
@@ -166,7 +174,7 @@ class Ledger:
             self.claim(fate != "fail", f"{task_id} is to fail, and hasn't")
         elif error.startswith("ValueError: "):
             value = error.removeprefix("ValueError: ")
-            self.claim(fate == "fail", f"{task_id} has failed, and isn't to")
+            self.claim(fate in ("fail", "flaky"), f"{task_id} has failed, and isn't to")
         else:
             self._check_unreported(key or 0, result)
             return
@@ -177,10 +185,27 @@ class Ledger:
         self.claim(token >= granted, f"{task_id}: the outcome of an older lease is recorded")
         self.claim(task_id not in self.cancelled, f"{task_id} is cancelled and has run")
 
+    def _check_attempts(self, task_id: str, result: Result, store: MemoryStore) -> None:
+        """Compare how often a task was tried with how often it may be."""
+        key = self.key_of.get(task_id, 0)
+        allowed = self.retries.get(key, 0)
+        attempts = store.find_attempts(task_id)
+        self.attempts += len(attempts)
+        self.claim(len(attempts) <= allowed, f"{task_id} was tried again {len(attempts)} times")
+        if result.status is TaskStatus.FAILURE and str(result.error).startswith("ValueError"):
+            self.claim(len(attempts) == allowed, f"{task_id} may be tried again, and isn't")
+        for attempt in attempts:
+            value = attempt.error.removeprefix("ValueError: ")
+            token = self.token_of.get(value, -1)
+            is_own = value in self.runs[key] and token not in self.lost_tokens
+            self.claim(is_own, f"{task_id} has an attempt of another: {value}")
+
     def _check_unreported(self, key: int, result: Result) -> None:
         """Check an end that no task function has made."""
         error = result.error or ""
+        self.expired += error.startswith("Expired")
         may_be = {
+            "Expired": key in self.expires and result.status is TaskStatus.CANCELLED,
             "Cancelled": result.status is TaskStatus.CANCELLED,
             "UnknownTask": result.name == "ghost",
             "LeaseLost": key in self.once,
