@@ -32,6 +32,7 @@ A failure of a *task* is never an exception here: it is a `TaskResult` whose sta
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 __all__ = [
@@ -163,7 +164,9 @@ class Retry(TaskRequest):
     ) -> None:
         super().__init__(message)
         span = after.total_seconds() if isinstance(after, timedelta) else after
-        self.after_s = None if span is None else min(max(float(span), 0.0), _RETRY_AFTER_MAX_S)
+        wait_s = math.nan if span is None else float(span)
+        # Not a number is no wait: to raise here would hide why the task asks.
+        self.after_s = None if math.isnan(wait_s) else min(max(wait_s, 0.0), _RETRY_AFTER_MAX_S)
 
 
 class Cancel(TaskRequest):

@@ -224,7 +224,7 @@ def lease_ready(state: State, at: float, now: float, decision: Decision) -> None
     batches: _Batches = {}
     may_lease = now >= state.leases_begin_at
     if may_lease and (state.suspects or state.reserved is not None):
-        lease_suspects(state, partial(_lease, state, batches))
+        lease_suspects(state, partial(_lease, state, batches), now, expired)
     for lanes in state.lanes.active:
         if lanes:
             if may_lease:

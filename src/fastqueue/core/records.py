@@ -20,6 +20,7 @@ __all__ = [
     "EPOCH_BITS",
     "LEASE_BITS",
     "SHORT_TEXT_LENGTH_MAX",
+    "WALL_TIME_MAX",
     "AttemptRecord",
     "Callback",
     "DeadLetter",
@@ -48,7 +49,8 @@ Rank = Annotated[int, Meta(ge=0, le=3)]
 FormatCode = Annotated[int, Meta(ge=0, le=1)]
 
 # What a datetime can represent; also keeps out NaN and infinity.
-WallTime = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+WALL_TIME_MAX = 253_402_300_799.0
+WallTime = Annotated[float, Meta(ge=0.0, le=WALL_TIME_MAX)]
 
 # A year; keeps out NaN and infinity.
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]

@@ -75,12 +75,12 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
             if stored is None:
                 continue
             if stored.is_delayed:
-                task = make_ready(state, stored, command.at, now, decision, due, hold=True)
+                task = make_ready(state, stored, now, decision, due, hold=True)
             else:
                 task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
         if task is None:
             # It stays where it is: there are too many lanes for it to be in one.
-            answers[task_id] = (False, TaskStatus.SCHEDULED)
+            answers[task_id] = (False, command.stored[task_id].status)
             continue
         if task.status is TaskStatus.QUEUED:
             state.end_unreported(

@@ -231,7 +231,7 @@ class MemoryStore:
         next_due = list(self._next_due(at))
         if len(due) > limit:
             rank = due[limit][0]
-            next_due[rank:] = [at] * (4 - rank)
+            next_due[rank:] = [-math.inf] * (4 - rank)
         return Due([self._stored(key) for *_, key in due[:limit]], next_due)
 
     def _next_due(self, after: float) -> tuple[float, ...]:
@@ -241,7 +241,7 @@ class MemoryStore:
     def read_expired(self, at: float, limit: int) -> Expired:
         """Return tasks that aren't to be started at `at` any more, the earliest first."""
         rows = sorted(row for row in self._tables.expiries if row[0] <= at)[:limit]
-        return Expired(rows, at if len(rows) == limit else self._next_expiry(at))
+        return Expired(rows, -math.inf if len(rows) == limit else self._next_expiry(at))
 
     def _next_expiry(self, after: float) -> float:
         return min((row[0] for row in self._tables.expiries if row[0] > after), default=math.inf)

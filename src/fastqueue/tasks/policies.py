@@ -121,8 +121,8 @@ class RetryPolicy:
         if issubclass(kind, Retry):
             if failures >= (self.retries or ASKED_RETRIES):
                 return None
-            after_s = cast("Retry", error).after_s
-            return self._backoff_s(failures, chance) if after_s is None else after_s
+            asked_s = _read(lambda: error.after_s)  # type: ignore[attr-defined]
+            return self._backoff_s(failures, chance) if asked_s is None else asked_s
         if failures >= self.retries:
             return None
         if not issubclass(kind, self.retry_on) or issubclass(kind, self.no_retry_on):
@@ -239,18 +239,22 @@ def _hinted_s(error: BaseException) -> float | None:
     10.2.3) of its `response`, as the errors of HTTP clients have them. Never raises: it reads what
     user code made.
     """
-    finders: tuple[Callable[[], Any], ...] = (
-        lambda: error.retry_after,  # type: ignore[attr-defined]
-        lambda: error.response.headers["Retry-After"],  # type: ignore[attr-defined]
-    )
-    for find in finders:
-        try:
-            hint = _to_seconds(find())
-        except Exception:  # noqa: BLE001, S112 - the error's own code, or no such thing
-            continue
-        if math.isfinite(hint):
-            return min(max(hint, 0.0), _WAIT_MAX_S)
-    return None
+    hint_s = _read(lambda: error.retry_after)  # type: ignore[attr-defined]
+    if hint_s is None:
+        hint_s = _read(lambda: error.response.headers["Retry-After"])  # type: ignore[attr-defined]
+    return hint_s
+
+
+def _read(find: Callable[[], Any]) -> float | None:
+    """Return a wait in seconds that user code may have made, within bounds; None if it is none.
+
+    Never raises.
+    """
+    try:
+        wait_s = float(_to_seconds(find()))
+    except BaseException:  # noqa: BLE001 - the error's own code, or no such thing
+        return None
+    return min(max(wait_s, 0.0), _WAIT_MAX_S) if math.isfinite(wait_s) else None
 
 
 def _to_seconds(hint: Any) -> float:
