@@ -189,7 +189,8 @@ def dead_letters(
 ) -> None:
     """Show the tasks that failed for good.
 
-    The oldest come first. Each can be queued again with `fastqueue requeue`. The control plane keeps the last 10,000.
+    The oldest come first. Each can be queued again with `fastqueue requeue`. The control plane
+    keeps the last 10,000.
     """
     with exiting(prints=True):
         from fastqueue.cli.failure_commands import run_dead_letters

@@ -145,7 +145,7 @@ def _show_outcome(result: TaskResult, *, as_json: bool) -> int:
         if result.traceback:
             sys.stderr.write(result.traceback.rstrip("\n") + "\n")
         if result.status is TaskStatus.CANCELLED:
-            say(f"{who} was cancelled")
+            say(f"{who} was cancelled{f': {result.error}' if result.error else ''}")
         else:
             say(f"{who} failed: {result.error}")
     return DONE if succeeded else FAILED

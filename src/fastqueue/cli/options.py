@@ -240,7 +240,10 @@ class SubmissionOptions(TypedDict, total=False):
 
     queue: Annotated[
         str | None,
-        typer.Option(help="Where it waits [default: as its definition says, or default]."),
+        typer.Option(
+            metavar="NAME",
+            help="Where it waits [default: default; what its definition says isn't known here].",
+        ),
     ]
     eta: Annotated[
         str | None,
