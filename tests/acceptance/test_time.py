@@ -243,6 +243,18 @@ async def test_a_task_that_isnt_started_before_it_expires_is_cancelled_wherever_
         assert "was cancelled: Expired" in said.err
 
 
+async def test_a_task_that_failed_isnt_tried_again_after_it_expires(project):
+    await serve(project)
+    client = await project.client()
+    assert (await client.submit_task("mark", ("warm",))).status == "success"
+    task_id = await client.options(expires=2).delay("later", "a", 3600)
+    await status_is(client, task_id, "retrying")
+    result = await outcome(client, task_id)
+    assert (result.status, result.attempt) == ("cancelled", 1)
+    assert result.error.startswith("Expired")
+    assert len(times(project, "a")) == 1
+
+
 async def test_a_task_waits_in_the_queue_that_is_asked_for(project):
     await serve(project)
     for options in (("--queue=nightly",), ()):
