@@ -62,10 +62,6 @@ async def test_a_task_submitted_without_waiting_can_be_asked_after(site):
     said = await say(site, "status", "--task-id", task_id, "--json")
     assert json.loads(said.out)["status"] == "running"
 
-    said = await say(site, "cancel", "--task-id", task_id)
-    assert (said.code, said.out) == (1, "")
-    assert f"task {task_id} isn't cancelled, for its status is running" in said.err
-
     said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--timeout", "0.2")
     assert said.code == 1
     assert "isn't finished in time; it goes on: see `fastqueue status --task-id" in said.err
@@ -99,6 +95,28 @@ async def test_a_task_submitted_without_waiting_can_be_asked_after(site):
     assert said.code == 0
     assert "success" in said.out
     assert task_id in said.out
+    said = await say(site, "cancel", "--task-id", task_id)
+    assert (said.code, said.out) == (1, "")
+    assert f"task {task_id} isn't cancelled, for its status is success" in said.err
+
+
+async def test_a_running_task_is_cancelled(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--non-blocking")
+    task_id = said.out.strip()
+    await held_by(site, "a")
+    said = await say(site, "cancel", "--task-id", task_id, "--json")
+    assert said.code == 0
+    assert json.loads(said.out) == {"task_id": task_id, "cancelled": True, "status": "cancelled"}
+
+
+async def test_a_task_that_runs_for_too_long_is_ended(site):
+    await serve(site)
+    for option in ("--soft-time-limit=0.2", "--time-limit=0.2"):
+        said = await say(site, "submit", "--task-name", "hold", "--args", "a", option)
+        assert (said.code, said.out) == (1, "")
+        assert "failed: " in said.err
+        assert "imit" in said.err.splitlines()[-1]
 
 
 async def test_a_queued_task_is_cancelled_and_an_unknown_one_isnt(site):
@@ -257,6 +275,7 @@ async def test_without_a_control_plane_a_command_exits_3_and_says_where_it_looke
         (("submit", "--task-name=add", "--backoff=-1"), "backoff=-1"),
         (("submit", "--task-name=add", "--backoff-max=inf"), "backoff_max=inf"),
         (("submit", "--task-name=add", "--queue="), "queue="),
+        (("submit", "--task-name=add", "--time-limit=-1"), "time_limit=-1"),
         (("status", "--task-id", "x", "y"), "y"),
         (("dead-letters", "--limit=0"), "--limit"),
         (("requeue",), "with one of --task-id, --name, --queue and --all"),

@@ -166,10 +166,11 @@ def cancel(
     as_json: options.Json = False,
     **given: Unpack[options.ClientOptions],
 ) -> None:
-    """Cancel a task that waits.
+    """Cancel a task that waits or runs.
 
-    That is one whose status is queued, scheduled or retrying. Exits with 1 if it isn't cancelled,
-    because it runs, is over or isn't known.
+    One that waits (queued, scheduled or retrying) never starts. One that runs is interrupted, and
+    waited for, for at most --timeout. Exits with 1 if it isn't cancelled, because it is over,
+    isn't known or still runs.
     """
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_cancel

@@ -184,7 +184,7 @@ async def _attempts(client: Client, task_id: str) -> list[Attempt] | None:
 
 
 def run_cancel(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
-    """Cancel a task that waits."""
+    """Cancel a task that waits or runs."""
 
     async def cancel(client: Client) -> int:
         answer = await client.cancel(task_id)
@@ -197,6 +197,11 @@ def run_cancel(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
             return DONE
         if answer.status is None:
             say(_unknown(task_id))
+        elif answer.status is TaskStatus.RUNNING:
+            say(
+                f"task {task_id} still runs; it is cancelled as soon as it can be interrupted, "
+                f"unless it ends before: see `fastqueue status --task-id {task_id}`"
+            )
         else:
             say(f"task {task_id} isn't cancelled, for its status is {answer.status}")
         return FAILED

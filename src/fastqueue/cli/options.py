@@ -286,6 +286,22 @@ class SubmissionOptions(TypedDict, total=False):
             metavar="SECONDS", help="The longest such wait [default: as its definition says]."
         ),
     ]
+    soft_time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long an attempt may run before an error that it may catch is raised in it "
+            "[default: as its definition says].",
+        ),
+    ]
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long an attempt may run before it is ended [default: as its definition "
+            "says].",
+        ),
+    ]
 
 
 class SubmitCommandOptions(SubmissionOptions, ClientOptions, total=False):
