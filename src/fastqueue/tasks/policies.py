@@ -12,7 +12,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from fastqueue.errors import Cancel, ConfigurationError, Retry
 
