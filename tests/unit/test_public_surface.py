@@ -76,6 +76,7 @@ CLIENT_METHODS = {
 # Each of these would be paid for by every process that only submits tasks.
 NOT_LOADED = [
     "apsw",
+    "cronsim",
     "email",
     "fastapi",
     "http",
@@ -85,6 +86,7 @@ NOT_LOADED = [
     "typer",
     "unittest",
     "uvloop",
+    "zoneinfo",
 ]
 MODULES_MAX = 350
 
