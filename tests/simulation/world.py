@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fastqueue.store.base import NumberedCallback
 
 LIMITS = CoreLimits(
-    live_tasks_max=150,
+    live_tasks_max=100,
     lanes_max=9,
     window_max=4,
     window_total=12,
