@@ -20,6 +20,7 @@
     ├── TaskRequest                         raised by a task: what shall become of it
     │   ├── Retry                           ... it is to be tried again
     │   └── Cancel                          ... it is to end as cancelled
+    ├── SoftTimeLimit (TimeoutError)        raised in a task that has run for its soft limit
     └── StoreError                          the store can't be used
         ├── StoreLocked                     another control plane holds it
         ├── StoreCorrupt                    it is damaged: refused, never recreated
@@ -50,6 +51,7 @@ __all__ = [
     "ResultExpired",
     "Retry",
     "SerializationError",
+    "SoftTimeLimit",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
@@ -169,6 +171,13 @@ class Retry(TaskRequest):
 
 class Cancel(TaskRequest):
     """Have the task that raises it end as cancelled, and not be tried again."""
+
+
+class SoftTimeLimit(FastQueueError, TimeoutError):  # noqa: N818 - reads as what happened
+    """Be raised in a task that has run for its soft time limit: it may catch it and clean up."""
+
+    def __str__(self) -> str:
+        return super().__str__() or "it has run for its soft time limit"
 
 
 class ProtocolError(FastQueueError):

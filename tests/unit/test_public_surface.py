@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
     "Client",
     "Retry",
     "SerializationFormat",
+    "SoftTimeLimit",
     "SyncClient",
     "TaskPriority",
     "TaskResult",

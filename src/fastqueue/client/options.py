@@ -29,6 +29,8 @@ class SubmitOptions(TypedDict, total=False):
         retries: how often it is tried again after a failure, in place of its definition's number.
         backoff: the wait before the first retry, in seconds or as a timedelta.
         backoff_max: the longest such wait.
+        soft_time_limit: how long an attempt may run before `SoftTimeLimit` is raised in it.
+        time_limit: how long it may run before it is ended.
     """
 
     queue: str | None
@@ -38,6 +40,8 @@ class SubmitOptions(TypedDict, total=False):
     retries: int | None
     backoff: float | timedelta | None
     backoff_max: float | timedelta | None
+    soft_time_limit: float | timedelta | None
+    time_limit: float | timedelta | None
 
 
 class Options(NamedTuple):
@@ -92,6 +96,8 @@ def parse_options(given: SubmitOptions) -> Options:
         retries=retries,
         backoff_s=span("backoff"),
         backoff_max_s=span("backoff_max"),
+        soft_limit_s=span("soft_time_limit"),
+        time_limit_s=span("time_limit"),
     )
     return Options(queue, None if options == TaskOptions() else options)
 

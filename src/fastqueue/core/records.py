@@ -85,6 +85,8 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
         retries: how often the task may be tried again after a failure.
         backoff_s: the wait before the first retry, doubled each time.
         backoff_max_s: the longest such wait.
+        soft_limit_s: how long an attempt may run before `SoftTimeLimit` is raised in it.
+        time_limit_s: how long it may run before it is ended.
     """
 
     due_at: WallTime | None = None
@@ -92,6 +94,8 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = None
     backoff_s: Seconds | None = None
     backoff_max_s: Seconds | None = None
+    soft_limit_s: Seconds | None = None
+    time_limit_s: Seconds | None = None
 
 
 class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

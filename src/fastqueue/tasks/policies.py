@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_QUEUE",
+    "NO_LIMITS",
     "RETRIES_MAX",
     "DefinitionOptions",
     "Delivery",
     "RetryPolicy",
+    "TimeLimits",
     "check_queue",
     "retry_policy_of",
     "seconds",
+    "time_limits_of",
 ]
 
 RETRIES_MAX = 1_000
@@ -53,6 +56,8 @@ class DefinitionOptions(TypedDict, total=False):
     jitter: bool
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     no_retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    soft_time_limit: float | timedelta | None
+    time_limit: float | timedelta | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,31 @@ class RetryPolicy:
         return wait_s * (1 - chance / 2) if self.jitter else wait_s
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLimits:
+    """Say how long one attempt of a task may run, in seconds; None is as long as it takes.
+
+    Attributes:
+        soft_s: after this `SoftTimeLimit` is raised in it, which it may catch.
+        hard_s: after this it is ended.
+    """
+
+    soft_s: float | None = None
+    hard_s: float | None = None
+
+    def __bool__(self) -> bool:
+        """Say whether there is a limit."""
+        return self.soft_s is not None or self.hard_s is not None
+
+    def overridden(self, soft_s: float | None, hard_s: float | None) -> TimeLimits:
+        """Return these limits with what a submission asks for in their place."""
+        return TimeLimits(
+            soft_s=self.soft_s if soft_s is None else soft_s,
+            hard_s=self.hard_s if hard_s is None else hard_s,
+        )
+
+
+NO_LIMITS = TimeLimits()
 _DEFAULT_RETRY = RetryPolicy()
 
 
@@ -154,6 +184,25 @@ def retry_policy_of(options: DefinitionOptions) -> RetryPolicy:
         retry_on=errors(options.get("retry_on", Exception)),
         no_retry_on=errors(options.get("no_retry_on", ())),
     )
+
+
+def time_limits_of(options: DefinitionOptions) -> TimeLimits:
+    """Return what the options of a definition say about how long it may run.
+
+    Raises:
+        ConfigurationError: a limit can't be what it is.
+    """
+
+    def limit(name: Literal["soft_time_limit", "time_limit"]) -> float | None:
+        value = options.get(name)
+        return None if value is None else seconds(value, name)
+
+    soft_s, hard_s = limit("soft_time_limit"), limit("time_limit")
+    if soft_s is not None and hard_s is not None and soft_s >= hard_s:
+        raise ConfigurationError(
+            f"soft_time_limit={soft_s:g} s never comes before time_limit={hard_s:g} s: make it less"
+        )
+    return TimeLimits(soft_s=soft_s, hard_s=hard_s)
 
 
 def check_queue(name: object) -> str:

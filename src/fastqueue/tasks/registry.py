@@ -23,11 +23,14 @@ from typing import (
 from fastqueue.errors import ConfigurationError, TaskNameConflict
 from fastqueue.tasks.policies import (
     DEFAULT_QUEUE,
+    NO_LIMITS,
     DefinitionOptions,
     Delivery,
     RetryPolicy,
+    TimeLimits,
     check_queue,
     retry_policy_of,
+    time_limits_of,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class TaskDefinition:
         delivery: `at_least_once`, or `at_most_once` for a task that is never to be run twice.
         queue: where its tasks wait, if the submission doesn't say.
         retry: when it is tried again after a failure.
+        limits: how long an attempt may run.
     """
 
     name: str
@@ -74,6 +78,7 @@ class TaskDefinition:
     delivery: Delivery = "at_least_once"
     queue: str = DEFAULT_QUEUE
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: TimeLimits = NO_LIMITS
 
     @property
     def place(self) -> str:
@@ -185,6 +190,10 @@ def task(
         jitter: whether up to half of each wait is taken off at random: yes.
         retry_on: the errors that are tried again, one type or a tuple: `Exception`.
         no_retry_on: the ones among them that aren't: none.
+        soft_time_limit: how long an attempt may run before `SoftTimeLimit` is raised in it, which
+            it may catch, in seconds or as a timedelta: none.
+        time_limit: how long it may run before it is ended: none. The attempt has failed then, and
+            is tried again as after any other failure.
 
     Raises:
         ConfigurationError: an option can't be what it is, the name can't be one, or this can't be a
@@ -231,6 +240,7 @@ def _register(function: _Function, name: str | None, options: DefinitionOptions)
         delivery=delivery,
         queue=check_queue(options.get("queue", DEFAULT_QUEUE)),
         retry=retry_policy_of(options),
+        limits=time_limits_of(options),
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]

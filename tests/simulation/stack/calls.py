@@ -264,7 +264,11 @@ class Calls:
     async def cancel(self) -> None:
         ids = self._known_ids()
         task_id = self.world.chance.choice(ids)
-        answer = await self._timed(self.client.cancel(task_id))
+        self.world.ledger.asked_to_cancel.add(task_id)
+        try:
+            answer = await self._timed(self.client.cancel(task_id))
+        except ResultExpired:
+            return  # it ran when it was asked for, and its result is gone since
         if answer:
             self.world.ledger.cancelled.add(task_id)
             known = self.world.ledger.recorded.get(task_id)
@@ -340,7 +344,11 @@ class Calls:
         await asyncio.gather(*map(self._query_one, some))
         world.cut_no_more(self.process)
         world.cut_soon(self.process)
+        self.world.ledger.asked_to_cancel.add(some[-1])
         await self._timed(client.cancel(some[-1]))
+        world.cut_no_more(self.process)
+        # A connection that was cut after the last answer is noticed when it is used again.
+        await self._query_one(some[0])
 
     async def _give_up_waiting(self) -> None:
         """Wait for a task for less time than it takes; nothing may be left of that."""

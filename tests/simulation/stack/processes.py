@@ -282,7 +282,7 @@ class SubworkerProcess(Member):
         world, runtime, me = self.world, self._runtime, asyncio.current_task()
         assert runtime is not None
         token = next(token for token, task in runtime._running.items() if task is me)
-        held = {lease.token for lease in runtime._held.values()}
+        held = {lease.token: lease.task_id for lease in runtime._held.values()}
         world.ledger.claim(token in held, f"{self.name} runs what it doesn't hold: {key}")
         world.wall()
         padding = world.chance.choice(("", "", "." * 300))
@@ -294,7 +294,9 @@ class SubworkerProcess(Member):
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             has_waited = self.is_leaving and self.loop.time() >= self._left_at + self.grace_s
-            world.ledger.claim(has_waited, f"{key} was interrupted before its grace time was over")
+            if runtime._interruptions.error_of(token) is not None:
+                has_waited = held[token] in world.ledger.asked_to_cancel
+            world.ledger.claim(has_waited, f"{key} was interrupted for no reason")
             raise
         finally:
             self.running -= 1
