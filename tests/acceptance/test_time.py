@@ -272,7 +272,7 @@ async def test_thousands_that_are_due_at_once_start_in_the_order_of_their_priori
     project.subworker("worker", "--concurrency=1")
     client = await project.client()
     assert (await client.submit_task("mark", ("warm",))).status == "success"
-    eta = datetime.now(UTC) + timedelta(seconds=3)
+    eta = datetime.now(UTC) + timedelta(seconds=5)
     due = client.options(eta=eta)
     priorities = ("low", "normal", "high", "critical")
     names = {p: [f"{p}-{n}" for n in range(1_000)] for p in priorities}
@@ -326,7 +326,7 @@ async def test_what_comes_due_while_there_is_no_control_plane_starts_when_it_is_
     control_plane = await project.control_plane()
     project.subworker("worker")
     client = await project.client()
-    eta = datetime.now(UTC) + timedelta(seconds=1)
+    eta = datetime.now(UTC) + timedelta(seconds=2)
     ids = await client.options(eta=eta).submit_batch([("mark", (f"m{n}",)) for n in range(100)])
     expiring = await client.options(eta=eta, expires=eta).delay("mark", "expired")
     control_plane.kill()
