@@ -55,19 +55,25 @@ class _File:
         self.pending.clear()
 
     def survivor(self, rng: random.Random, luck: float) -> bytearray:
-        """Return what the file may have: each sector is the newest with a chance of `luck`."""
-        lengths = [len(self.synced)]
+        """Return what the file may have: each sector is the newest with a chance of `luck`.
+
+        A truncation is there as a whole or not at all, as file systems have it.
+        """
+        base = bytearray(self.synced)
+        lengths = [len(base)]
         versions: dict[int, list[tuple[int, bytes]]] = {}
         for offset, data in self.pending:
             before = lengths[-1]
             if data is None:
                 lengths.append(offset)
-                data = bytes(max(0, before - offset))
-            else:
-                lengths.append(max(before, offset + len(data)))
+                if rng.random() < luck:
+                    del base[offset:]
+                    versions = {n: v for n, v in versions.items() if n * SECTOR_BYTES < offset}
+                continue
+            lengths.append(max(before, offset + len(data)))
             for start, piece in _sectors(offset, data):
                 versions.setdefault(start // SECTOR_BYTES, []).append((start, piece))
-        found = bytearray(self.synced).ljust(max(lengths), b"\0")
+        found = base.ljust(max(lengths), b"\0")
         for pieces in versions.values():
             kept = len(pieces) if rng.random() < luck else rng.randrange(len(pieces))
             for start, piece in pieces[:kept]:

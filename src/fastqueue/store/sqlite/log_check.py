@@ -68,8 +68,9 @@ def _frames_after(file: int, valid: int, page_bytes: int) -> Iterator[tuple[int,
     size = _FRAME.size + page_bytes
     for offset in range(_HEADER.size + valid * size, os.fstat(file).st_size - size + 1, size):
         page, database_pages, *frame_salts = _FRAME.unpack(os.pread(file, _FRAME.size, offset))
-        if salts is None:
-            # The header is damaged: the first frame tells which log this is.
+        if salts is None and any(frame_salts):
+            # The header is damaged: the first frame tells which log this is. Not by zeros, of
+            # which a file may consist that was given its size before.
             salts = frame_salts
         if frame_salts == salts:
             yield page, database_pages
