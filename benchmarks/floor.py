@@ -99,7 +99,7 @@ def _write(directory: Path, ids: list[str]) -> float:
             with connection:
                 connection.executemany(
                     sql.ADD_TASK,
-                    ((n, i, "client", 1.0, 0, None, None, b"\x92\x90\x80") for n, i in part),
+                    ((n, i, "client", 1.0, 0, None, None, b"\x92\x90\x80", None) for n, i in part),
                 )
             with connection:
                 connection.executemany(sql.REMOVE_TASK, ((n,) for n, _ in part))

@@ -9,8 +9,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fastqueue.client.recency import Recency
 from fastqueue.config import SerializationFormat
-from fastqueue.core.recency import Recency
 from fastqueue.errors import ClientStateError
 from fastqueue.tasks.models import TaskResult, TaskStatus
 from fastqueue.tasks.serializer import decode_result

@@ -6,9 +6,8 @@ renews its place in the order, never its time to live, which counts from complet
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
-
-from fastqueue.core.recency import Recency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +22,8 @@ class Retention:
 
     def __init__(self, limits: CoreLimits) -> None:
         self._limits = limits
-        self._sizes: Recency[int] = Recency()  # in access order
-        self._expiries: Recency[float] = Recency()  # in completion order
+        self._sizes: OrderedDict[str, int] = OrderedDict()  # in access order
+        self._expiries: OrderedDict[str, float] = OrderedDict()  # in completion order
         self._bytes = 0
         self.accesses = 0
 
@@ -48,8 +47,7 @@ class Retention:
             self._bytes += size
             expiries.append((now + ttl_s - age_s, task_id))
         expiries.sort()
-        for expiry, task_id in expiries:
-            self._expiries[task_id] = expiry
+        self._expiries.update((task_id, expiry) for expiry, task_id in expiries)
         self.accesses = accesses
 
     def add(self, task_id: str, size: int, now: float) -> None:
@@ -61,28 +59,30 @@ class Retention:
 
     def access(self, task_id: str) -> int:
         """Move a result that was read to the end of the order; return its new place."""
-        self._sizes.touch(task_id)
+        self._sizes.move_to_end(task_id)
         self.accesses += 1
         return self.accesses
 
     def evict(self, now: float) -> list[str]:
         """Drop what is over a bound or over its time; return the ids."""
-        limits, sizes = self._limits, self._sizes
+        limits, sizes, expiries = self._limits, self._sizes, self._expiries
         dropped: list[str] = []
-        while (len(sizes) > limits.retained_max or self._bytes > limits.retained_bytes_max) and (
-            entry := sizes.oldest()
+        while sizes and (
+            len(sizes) > limits.retained_max or self._bytes > limits.retained_bytes_max
         ):
-            dropped.append(self._drop(entry[0]))
-        while (expiry := self._expiries.oldest()) and expiry[1] <= now:
-            dropped.append(self._drop(expiry[0]))
+            task_id, size = sizes.popitem(last=False)
+            del expiries[task_id]
+            self._bytes -= size
+            dropped.append(task_id)
+        while expiries:
+            task_id = next(iter(expiries))
+            if expiries[task_id] > now:
+                break
+            del expiries[task_id]
+            self._bytes -= sizes.pop(task_id)
+            dropped.append(task_id)
         return dropped
-
-    def _drop(self, task_id: str) -> str:
-        self._bytes -= self._sizes.pop(task_id) or 0
-        self._expiries.pop(task_id)
-        return task_id
 
     def next_expiry(self) -> float | None:
         """Return when the next result's time is over, or None."""
-        oldest = self._expiries.oldest()
-        return None if oldest is None else oldest[1]
+        return next(iter(self._expiries.values()), None)

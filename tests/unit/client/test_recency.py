@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastqueue.core.recency import Recency
+from fastqueue.client.recency import Recency
 from fastqueue.core.records import Result
 from fastqueue.tasks.models import TaskStatus
 
