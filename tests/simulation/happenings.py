@@ -50,6 +50,8 @@ class Happenings:
     begun_once: dict[str, int]
     # Subworkers whose supervisor told of their end, with what had begun in them.
     dead: dict[str, frozenset[int] | None]
+    # By token, tasks whose own process was reported dead.
+    crashed_alone: dict[int, str]
     # Sessions of dead processes whose connection hasn't ended.
     lingering: set[int]
     deliveries: list[tuple[str, list[NumberedCallback]]]
@@ -310,8 +312,13 @@ class Happenings:
             run = self.starts[lease.task_id]
             value = f'"{lease.task_id}/{run}"'.encode()
             error = f"ValueError: {lease.task_id}/{run}"
-            succeeded = self.random.random() < 0.8
-            self.token_of[value if succeeded else error.encode()] = lease.token
+            chance = self.random.random()
+            succeeded, crashed = chance < 0.8, chance > 0.9
+            if crashed:
+                error = "was killed by SIGKILL"
+                self.crashed_alone[lease.token] = lease.task_id
+            else:
+                self.token_of[value if succeeded else error.encode()] = lease.token
             outcomes.append(
                 Outcome(
                     lease.task_id,
@@ -321,6 +328,7 @@ class Happenings:
                     self.wall(),
                     value if succeeded else None,
                     None if succeeded else error,
+                    crashed=crashed,
                 )
             )
         subworker.last_sequence += 1

@@ -97,6 +97,7 @@ class World(Happenings):
         self.starts: dict[str, int] = defaultdict(int)
         self.begun_once: dict[str, int] = {}
         self.dead: dict[str, frozenset[int] | None] = {}
+        self.crashed_alone: dict[int, str] = {}
         self.lingering: set[int] = set()
         # Which lease each run's value came from, and the leases that were declared lost: a crash
         # or a late reconnect may bring back any other, but never one of these.
@@ -106,6 +107,7 @@ class World(Happenings):
         # How often each task's subworker was given up, and the tasks that were quarantined.
         self.losses: dict[str, int] = defaultdict(int)
         self.quarantined: set[str] = set()
+        self.counted_alone = 0
         # Outcomes refused for their token, and results that reached clients by a push.
         self.stale = 0
         self.pushed = 0
@@ -159,7 +161,7 @@ class World(Happenings):
                 break
         self.engine.stop()
         await self.engine.run(self)
-        check(self.engine.core, self.store)
+        check(self.engine.core, self.store, frozenset(self.crashed_alone.values()))
         check_stopped(self.engine.core, self.store)
         before = memory_of(self.engine.core)
         # Stopped while leases may still be out that a crash forgot, it isn't in order.
@@ -219,8 +221,11 @@ class World(Happenings):
                 if key in tokens:
                     assert tokens[key] not in self.recorded_tokens, "a lease was lost once reported"
                     self.lost_tokens.add(tokens[key])
-                    self._check_blame(holders[key], tokens[key])
-        check(self.engine.core, self.store)
+                    if tokens[key] in self.crashed_alone:
+                        self.counted_alone += 1
+                    else:
+                        self._check_blame(holders[key], tokens[key])
+        check(self.engine.core, self.store, frozenset(self.crashed_alone.values()))
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
         self._check_recorded(self.store.find_results(list(self.store._tables.results)))

@@ -29,6 +29,7 @@ __all__ = [
     "SendLeases",
     "TellBlocked",
     "TellExpired",
+    "TellQuarantined",
     "TellWorkerLost",
 ]
 
@@ -155,6 +156,14 @@ class TellWorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class TellQuarantined:
+    """Say in the log which tasks killed a process of their own once too often: (name, id) each."""
+
+    worker_id: str
+    tasks: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class TellBlocked:
     """Say in the log that a subworker's event loop is blocked, by which task and where in it."""
 
@@ -214,6 +223,7 @@ Effect = (
     | PushResults
     | PushStored
     | TellExpired
+    | TellQuarantined
     | TellWorkerLost
     | AnswerQuery
     | AnswerInspect

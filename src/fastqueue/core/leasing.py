@@ -25,7 +25,7 @@ from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK, Lane, Task
 from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
-from fastqueue.core.suspects import lease_suspects, requeue
+from fastqueue.core.suspects import Crashed, lease_suspects, requeue
 from fastqueue.core.workers import Crew, Worker
 from fastqueue.tasks.models import TaskStatus
 
@@ -157,7 +157,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
         return
     worker.heard_at = now
     tasks, worker_id = state.tasks, worker.worker_id
-    finished, retried = Finished(command.at), Retried()
+    finished, retried, crashed = Finished(command.at), Retried(), Crashed(worker_id)
     for outcome in command.outcomes:
         task = tasks.get(outcome.task_id)
         if task is None or task.token != outcome.token:
@@ -165,6 +165,9 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
             continue
         if outcome.succeeded:
             event = TaskEvent.SUCCEEDED
+        elif outcome.crashed:
+            crashed.add(state, task, outcome, now, finished)
+            continue
         elif outcome.retry_in_s is not None:
             retried.add(state, task, outcome, worker_id, command.at + outcome.retry_in_s)
             continue
@@ -185,6 +188,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
         )
         state.finish(task, result, outcome.json_result, now, finished)
     retried.conclude(decision)
+    crashed.conclude(state, decision)
     state.conclude(finished, now, decision)
     decision.effects.append(AcknowledgeReport(command.session, command.sequence))
 
