@@ -25,8 +25,10 @@ from fastqueue.tasks.policies import (
     DEFAULT_QUEUE,
     DefinitionOptions,
     Delivery,
+    ProcessPolicy,
     RetryPolicy,
     check_queue,
+    process_policy_of,
     retry_policy_of,
 )
 
@@ -58,22 +60,25 @@ class TaskDefinition:
     Attributes:
         name: the name under which it is submitted.
         function: what is called.
-        executor: `coroutine` (on the subworker's loop) or `thread` (in its thread pool).
+        executor: `coroutine` (on the subworker's loop), `thread` (in its thread pool) or `process`
+            (in a child process).
         module: the module that defines the function.
         doc: the first line of the function's docstring, or an empty text.
         delivery: `at_least_once`, or `at_most_once` for a task that is never to be run twice.
         queue: where its tasks wait, if the submission doesn't say.
         retry: when it is tried again after a failure.
+        process: what bounds its processes, if it runs in some.
     """
 
     name: str
     function: Callable[..., Any]
-    executor: Literal["coroutine", "thread"]
+    executor: Literal["coroutine", "thread", "process"]
     module: str
     doc: str = ""
     delivery: Delivery = "at_least_once"
     queue: str = DEFAULT_QUEUE
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    process: ProcessPolicy | None = None
 
     @property
     def place(self) -> str:
@@ -185,6 +190,11 @@ def task(
         jitter: whether up to half of each wait is taken off at random: yes.
         retry_on: the errors that are tried again, one type or a tuple: `Exception`.
         no_retry_on: the ones among them that aren't: none.
+        executor: "process" runs it in a child process of the subworker, for what computes, crashes
+            or must be stopped; a coroutine function then has an event loop there.
+        max_tasks_per_child: how many tasks such a process runs before it is replaced: any number.
+        memory_limit: how much memory of its own such a process may use, in bytes: all there is. One
+            that uses more is killed, which counts as a crash.
 
     Raises:
         ConfigurationError: an option can't be what it is, the name can't be one, or this can't be a
@@ -222,15 +232,20 @@ def _register(function: _Function, name: str | None, options: DefinitionOptions)
         if name is None or name == "<lambda>":
             raise ConfigurationError(f'{function!r} has no name: give one, as in @task("name")')
     _check_name(name)
+    process = process_policy_of(options)
+    of_function: Literal["coroutine", "thread"] = (
+        "coroutine" if inspect.iscoroutinefunction(function) else "thread"
+    )
     definition = TaskDefinition(
         name=name,
         function=function,
-        executor="coroutine" if inspect.iscoroutinefunction(function) else "thread",
+        executor=of_function if process is None else "process",
         module=getattr(function, "__module__", None) or "?",
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
         delivery=delivery,
         queue=check_queue(options.get("queue", DEFAULT_QUEUE)),
         retry=retry_policy_of(options),
+        process=process,
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]
