@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 import logging
+import os
 import time
 from collections import deque
 from functools import partial
@@ -21,8 +21,11 @@ from fastqueue.config import SerializationFormat
 from fastqueue.core.records import HeldLease, Outcome
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
+from fastqueue.subworker.calls import call_function
 from fastqueue.subworker.outcomes import failed, interrupted, returned
 from fastqueue.subworker.prefetch import Prefetch
+from fastqueue.subworker.process_messages import Setup
+from fastqueue.subworker.process_pool import ProcessPool
 from fastqueue.subworker.threads import ThreadExecutor
 from fastqueue.tasks.serializer import decode_arguments
 
@@ -54,9 +57,19 @@ class Runtime:
         registry: the task definitions on offer.
         slots: how many tasks run at one time.
         board: where to note what runs, for a supervisor.
+        setup: what processes of tasks are told when they start.
+        processes_max: how many of them there are at one time, at most; by default one a CPU.
     """
 
-    def __init__(self, registry: TaskRegistry, slots: int, board: Board | None = None) -> None:
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        slots: int,
+        board: Board | None = None,
+        *,
+        setup: Setup | None = None,
+        processes_max: int | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
         self._names = list(registry.names())
@@ -65,6 +78,13 @@ class Runtime:
         self._board = board
         self._prefetch = Prefetch(slots, time.monotonic())
         self._threads = ThreadExecutor(self._loop, slots, self._on_outcomes)
+        self._processes = ProcessPool(
+            min(slots, processes_max or os.cpu_count() or 1),
+            setup or Setup([], "", "info", allow_pickle=False),
+            _current_folder(),
+            self._note_begun,
+            self._on_outcomes,
+        )
         self._connection: Connection | None = None
         self._result_bytes_max = 0
         # Every lease whose outcome isn't acknowledged, by task id.
@@ -154,7 +174,11 @@ class Runtime:
         """Forget void leases; one that runs goes on, and its outcome will be refused."""
         for task_id in task_ids:
             lease = self._held.get(task_id)
-            if lease is not None and lease.token not in self._running:
+            if lease is None:
+                continue
+            if self._processes.withdraw(lease.token):
+                del self._running[lease.token]
+            if lease.token not in self._running:
                 self._forget(task_id)
 
     def _forget(self, task_id: str) -> None:
@@ -221,17 +245,24 @@ class Runtime:
             self._running[lease.token] = None
             self._on_outcomes([failed(lease, error, started_at, started_at)])
             return
-        if self._board is not None:
-            self._board.add(lease.token)
+        if definition.executor == "process":
+            self._running[lease.token] = None
+            self._processes.submit(definition, lease, self._result_bytes_max)
+            return
+        self._note_begun(lease.token)
         if definition.executor == "thread":
             self._running[lease.token] = None
-            self._threads.submit(partial(_run_function, definition, lease, self._result_bytes_max))
+            self._threads.submit(partial(call_function, definition, lease, self._result_bytes_max))
             return
         self._running[lease.token] = self._loop.create_task(
             self._run_coroutine(definition, lease, started_at),
             name=lease.name,
             context=contextvars.Context(),
         )
+
+    def _note_begun(self, token: int) -> None:
+        if self._board is not None:
+            self._board.add(token)
 
     async def _run_coroutine(
         self, definition: TaskDefinition, lease: Lease, started_at: float
@@ -312,8 +343,8 @@ class Runtime:
         """Take nothing new, give back what isn't started, wait for what runs.
 
         What still runs after `grace_s` seconds is given back without spending an attempt:
-        coroutines are cancelled, threads are left to the end of the process. What is to run at most
-        once fails instead.
+        coroutines are cancelled, processes killed, threads left to the end of this process. What is
+        to run at most once fails instead.
 
         Returns:
             Whether everything ended by itself.
@@ -333,6 +364,8 @@ class Runtime:
             grace_s,
             ", ".join(f"{lease.name} ({lease.task_id})" for lease in unfinished[:10]),
         )
+        for lease in unfinished:
+            self._processes.kill(lease.token)
         stopped = [lease for lease in unfinished if lease.name in self._at_most_once]
         self._give_back(lease for lease in unfinished if lease.name not in self._at_most_once)
         running = list(self._running.values())
@@ -368,32 +401,31 @@ class Runtime:
         self._is_draining = True
         self._tell_capacity(0)
         self._give_back_queued()
+        waiting = self._processes.withdraw_all()
+        for lease in waiting:
+            del self._running[lease.token]
+        self._give_back(waiting)
         if not self._running:
             self._all_ended.set()
 
-    def close(self) -> None:
-        """Let the threads end."""
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of the sockets to the processes of tasks."""
+        return self._processes.descriptors()
+
+    async def aclose(self) -> None:
+        """Let the threads end, and end the processes."""
         self._is_closed = True
         if self._impatience is not None:
             self._impatience.cancel()
         self._threads.stop()
+        await self._processes.stop()
 
 
-def _run_function(definition: TaskDefinition, lease: Lease, result_bytes_max: int) -> Outcome:
-    """Run a plain function in the thread that called this."""
-    started_at = time.time()
+def _current_folder() -> str | None:
     try:
-        args, kwargs = decode_arguments(lease.payload, SerializationFormat.of_code(lease.format))
-        value = definition.function(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TypeError(
-                f"task {lease.name!r} returned a coroutine that nothing awaits; "
-                "make the function itself `async def`"
-            )
-        return returned(lease, value, started_at, time.time(), result_bytes_max)
-    except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
-        return failed(lease, error, started_at, time.time(), definition.retry)
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _chunks(outcomes: list[Outcome]) -> Iterable[list[Outcome]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.board import Board
+from fastqueue.subworker.endings import how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -256,7 +257,7 @@ class Supervisor:
                 f"subworker {child.worker_id} can't start, for the reason it gives above; "
                 "nothing runs"
             )
-        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        how = how_it_ended(code)
         if instance and self._on_death is not None:
             self._on_death(instance, how, running)
         return f"(process {process.pid}) {how}", code >= 0 or -code in _FAULTS
@@ -318,10 +319,3 @@ async def _listen(ours: socket.socket, child: _Child) -> None:
                 child.imported.set()
             if CONNECTED in said:
                 child.connected.set()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
