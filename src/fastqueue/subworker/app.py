@@ -78,6 +78,7 @@ class Subworker:
             settings.concurrency,
             self._board,
             setup=self._process_setup(),
+            processes_max=settings.task_processes,
         )
         self._dialer = Dialer(
             self._runtime,

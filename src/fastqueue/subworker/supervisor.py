@@ -306,6 +306,8 @@ class Supervisor:
             if (path := getattr(settings, name)) is not None:
                 command.append(f"--{name.replace('_', '-')}={path}")
         command += [f"--concurrency={settings.concurrency}", f"--grace={settings.grace_s!r}"]
+        shared = -(-(os.cpu_count() or 1) // len(self._children))
+        command.append(f"--task-processes={settings.task_processes or shared}")
         command.append(f"--allow-pickle={settings.allow_pickle}")
         return command
 
