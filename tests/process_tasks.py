@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import ctypes
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -179,3 +180,18 @@ def forks_and_dies(release):
 @task("p.runs_a_program", executor="process")
 def runs_a_program():
     return subprocess.check_output(["echo", "said"], text=True)
+
+
+@task("p.holds_with_a_program", executor="process")
+def holds_with_a_program(begun):
+    """Say in the file `begun` which programs were started, and wait for them."""
+    program = subprocess.Popen(["sleep", "600"])
+    Path(f"{begun}.part").write_text(str(program.pid))
+    Path(f"{begun}.part").rename(begun)
+    program.wait()
+
+
+@task("p.ends_a_pool", executor="process")
+def ends_a_pool():
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # which terminates it at the end
+        return pool.map(abs, [-1, -2])

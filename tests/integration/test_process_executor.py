@@ -183,7 +183,12 @@ async def test_there_are_no_more_processes_than_allowed_and_what_waits_has_not_b
 async def test_what_a_task_prints_harms_nothing(cluster):
     client = await start(cluster)
     assert (await client.submit_task("p.shouts")).result == "done"
-    assert (await client.submit_task("p.runs_a_program")).result == "said\n"
+
+
+async def test_a_task_may_start_programs_and_processes_and_end_them(cluster):
+    client = await start(cluster)
+    assert (await bounded(client.submit_task("p.runs_a_program"))).result == "said\n"
+    assert (await bounded(client.submit_task("p.ends_a_pool"))).result == [1, 2]
 
 
 async def test_large_arguments_and_results_pass_and_too_large_ones_fail_alone(cluster):
@@ -245,6 +250,22 @@ async def test_what_outlasts_the_grace_period_is_killed_and_no_attempt_is_spent(
     await eventually((tmp_path / "held.begun").exists)
     result = await held.end()
     assert (result.status, result.attempt) == ("success", 1)
+
+
+@pytest.mark.parametrize("by", ["the subworker", "somebody"])
+async def test_what_a_task_started_is_killed_with_its_process(cluster, tmp_path, by):
+    client = await start(cluster, ONCE)
+    begun = tmp_path / "begun"
+    await client.delay("p.holds_with_a_program", str(begun))
+    await eventually(begun.exists)
+    program = int(begun.read_text())
+    assert is_there(program)
+    if by == "somebody":
+        [pid] = pool_of(cluster).pids
+        os.kill(pid, signal.SIGKILL)
+    else:
+        await bounded(cluster.subworkers[0].stop(grace_s=0.0))
+    await eventually(lambda: not is_there(program))
 
 
 async def test_processes_ignore_what_a_terminal_or_a_service_sends_to_all(cluster, tmp_path):

@@ -148,7 +148,7 @@ class ControlPlaneOptions(TypedDict, total=False):
     max_crashes: Annotated[
         int | None,
         typer.Option(
-            help="How many subworkers may die with a task before it fails for good [default: 3]."
+            help="How many processes may die with a task before it fails for good [default: 3]."
         ),
     ]
     callback_allow: Annotated[

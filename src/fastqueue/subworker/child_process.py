@@ -2,6 +2,7 @@
 
 It is a fresh interpreter with a socket to us, never a copy of this process, which has threads. Its
 end is noticed by a thread that waits for it: the socket may be kept open by what a task has forked.
+It leads a process group of its own: what its task started is killed with it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +64,7 @@ class ChildProcess:
         self._cause: str | None = None
         self._is_hung_up = False
         self._is_open = True
+        self._is_reaped = False
         self._socket, theirs = socket.socketpair()
         descriptor = theirs.fileno()
         try:
@@ -72,6 +75,7 @@ class ChildProcess:
                     stdin=subprocess.DEVNULL,
                     cwd=folder,
                     pass_fds=[descriptor],
+                    process_group=0,
                 )
         except BaseException:
             self._socket.close()
@@ -113,11 +117,17 @@ class ChildProcess:
             self._socket.shutdown(socket.SHUT_WR)
 
     def kill(self, cause: str | None = None) -> None:
-        """Kill the process; `cause` is then how it ended, if it ends of that."""
+        """Kill the process and its group; `cause` is then how it ended, if it ends of that."""
         if self._cause is None:
             self._cause = cause
         self._is_open = False
-        self._popen.kill()
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        # Once it is reaped the number may be another's.
+        if not self._is_reaped:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def memory_bytes(self) -> int | None:
         """Return how much memory of its own the process uses; None if the system doesn't say.
@@ -177,7 +187,11 @@ class ChildProcess:
     # -- the end
 
     def _wait(self) -> None:
-        self._popen.wait()
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._is_reaped = True
+            self._popen.wait()
         with contextlib.suppress(RuntimeError):  # the loop has ended; so does this process
             self._loop.call_soon_threadsafe(self._ended)
 
@@ -189,6 +203,9 @@ class ChildProcess:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
-        code = self._popen.returncode
+        if not self._is_hung_up:
+            self._kill_group()
+        self._is_reaped = True
+        code = self._popen.wait()
         is_ours = self._cause is not None and code < 0
         self._on_end(self._cause if is_ours and self._cause else how_it_ended(code))
