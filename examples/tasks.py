@@ -6,6 +6,7 @@ from this folder: that is the queue, its store in `./.fastqueue/`, and the proce
 """
 
 import asyncio
+from pathlib import Path
 
 from fastqueue import task
 
@@ -26,3 +27,13 @@ async def build_report(customer: str, *, days: int = 30) -> dict[str, object]:
         raise ValueError(f"a report covers at least one day, not {days}")
     await asyncio.sleep(0.2)
     return {"customer": customer, "days": days, "lines": days * 3}
+
+
+@task("mail.send", retries=2, backoff=0.2, no_retry_on=ValueError)
+def send_mail(to: str) -> str:
+    """Send a mail; a file in this folder stands for a server that is down."""
+    if "@" not in to:
+        raise ValueError(f"{to!r} is no address")
+    if Path("server-down").exists():
+        raise ConnectionError("the mail server is down")
+    return f"sent to {to}"

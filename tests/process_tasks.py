@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from fastqueue import task
+from fastqueue import SoftTimeLimit, task
 from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.registry import TaskRegistry
 
@@ -189,6 +189,27 @@ def holds_with_a_program(begun):
     Path(f"{begun}.part").write_text(str(program.pid))
     Path(f"{begun}.part").rename(begun)
     program.wait()
+
+
+@task("p.sleeps", executor="process", time_limit=0.2)
+def sleeps():
+    time.sleep(600)
+
+
+@task("p.notices", executor="process", soft_time_limit=0.1)
+def notices():
+    try:
+        time.sleep(600)
+    except SoftTimeLimit as limit:
+        return f"cleaned up: {limit}"
+
+
+@task("p.notices_in_coroutine", executor="process", soft_time_limit=0.1)
+async def notices_in_coroutine():
+    try:
+        await asyncio.sleep(600)
+    except SoftTimeLimit as limit:
+        return f"cleaned up: {limit}"
 
 
 @task("p.ends_a_pool", executor="process")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastqueue._version import __version__
 from fastqueue.client.client import Client
 from fastqueue.client.sync import SyncClient
-from fastqueue.errors import Cancel, Retry
+from fastqueue.errors import Cancel, Retry, SoftTimeLimit
 from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
 from fastqueue.tasks.registry import task
 from fastqueue.tasks.serializer import SerializationFormat
@@ -16,6 +16,7 @@ __all__ = [
     "Client",
     "Retry",
     "SerializationFormat",
+    "SoftTimeLimit",
     "SyncClient",
     "TaskPriority",
     "TaskResult",

@@ -20,6 +20,7 @@
     ├── TaskRequest                         raised by a task: what shall become of it
     │   ├── Retry                           ... it is to be tried again
     │   └── Cancel                          ... it is to end as cancelled
+    ├── SoftTimeLimit (TimeoutError)        raised in a task that has run for its soft limit
     └── StoreError                          the store can't be used
         ├── StoreLocked                     another control plane holds it
         ├── StoreCorrupt                    it is damaged: refused, never recreated
@@ -31,6 +32,7 @@ A failure of a *task* is never an exception here: it is a `TaskResult` whose sta
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "ResultExpired",
     "Retry",
     "SerializationError",
+    "SoftTimeLimit",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
@@ -161,11 +164,20 @@ class Retry(TaskRequest):
     ) -> None:
         super().__init__(message)
         span = after.total_seconds() if isinstance(after, timedelta) else after
-        self.after_s = None if span is None else min(max(float(span), 0.0), _RETRY_AFTER_MAX_S)
+        wait_s = math.nan if span is None else float(span)
+        # Not a number is no wait: to raise here would hide why the task asks.
+        self.after_s = None if math.isnan(wait_s) else min(max(wait_s, 0.0), _RETRY_AFTER_MAX_S)
 
 
 class Cancel(TaskRequest):
     """Have the task that raises it end as cancelled, and not be tried again."""
+
+
+class SoftTimeLimit(FastQueueError, TimeoutError):  # noqa: N818 - reads as what happened
+    """Be raised in a task that has run for its soft time limit: it may catch it and clean up."""
+
+    def __str__(self) -> str:
+        return super().__str__() or "it has run for its soft time limit"
 
 
 class ProtocolError(FastQueueError):

@@ -62,10 +62,6 @@ async def test_a_task_submitted_without_waiting_can_be_asked_after(site):
     said = await say(site, "status", "--task-id", task_id, "--json")
     assert json.loads(said.out)["status"] == "running"
 
-    said = await say(site, "cancel", "--task-id", task_id)
-    assert (said.code, said.out) == (1, "")
-    assert f"task {task_id} isn't cancelled, for its status is running" in said.err
-
     said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--timeout", "0.2")
     assert said.code == 1
     assert "isn't finished in time; it goes on: see `fastqueue status --task-id" in said.err
@@ -99,6 +95,28 @@ async def test_a_task_submitted_without_waiting_can_be_asked_after(site):
     assert said.code == 0
     assert "success" in said.out
     assert task_id in said.out
+    said = await say(site, "cancel", "--task-id", task_id)
+    assert (said.code, said.out) == (1, "")
+    assert f"task {task_id} isn't cancelled, for its status is success" in said.err
+
+
+async def test_a_running_task_is_cancelled(site):
+    await serve(site)
+    said = await say(site, "submit", "--task-name", "hold", "--args", "a", "--non-blocking")
+    task_id = said.out.strip()
+    await held_by(site, "a")
+    said = await say(site, "cancel", "--task-id", task_id, "--json")
+    assert said.code == 0
+    assert json.loads(said.out) == {"task_id": task_id, "cancelled": True, "status": "cancelled"}
+
+
+async def test_a_task_that_runs_for_too_long_is_ended(site):
+    await serve(site)
+    for option in ("--soft-time-limit=0.2", "--time-limit=0.2"):
+        said = await say(site, "submit", "--task-name", "hold", "--args", "a", option)
+        assert (said.code, said.out) == (1, "")
+        assert "failed: " in said.err
+        assert "imit" in said.err.splitlines()[-1]
 
 
 async def test_a_queued_task_is_cancelled_and_an_unknown_one_isnt(site):
@@ -122,6 +140,67 @@ async def test_a_queued_task_is_cancelled_and_an_unknown_one_isnt(site):
     assert "doesn't know a task nope" in said.err
     said = await say(site, "status", "--task-id", "nope", "--json")
     assert (said.code, json.loads(said.out)) == (1, None)
+
+
+async def test_a_scheduled_task_is_cancelled(site):
+    await serve(site)
+    said = await say(
+        site,
+        *("submit", "--task-name=add", "--args", "1", "2"),
+        *("--countdown=3600", "--non-blocking"),
+    )
+    assert said.code == 0
+    task_id = said.out.strip()
+    said = await say(site, "status", "--task-id", task_id)
+    assert (said.code, said.err) == (0, "")
+    assert "scheduled" in said.out
+    assert "failed attempt" not in said.out
+    said = await say(site, "cancel", "--task-id", task_id)
+    assert (said.code, said.out) == (0, f"cancelled {task_id}\n")
+    said = await say(site, "cancel", "--task-id", task_id)
+    assert (said.code, said.out) == (0, f"cancelled {task_id}\n"), "it is cancelled"
+
+
+async def test_a_task_that_isnt_over_in_time_is_told_as_it_is(site):
+    await serve(site)
+    said = await say(
+        site,
+        *("submit", "--task-name=add", "--args", "1", "2", "--json"),
+        *("--countdown=3600", "--timeout=0.5"),
+    )
+    assert said.code == 1
+    assert json.loads(said.out)["status"] == "scheduled"
+    assert "isn't finished in time; it goes on" in said.err
+
+
+async def test_a_token_for_submitting_shows_no_attempts_and_no_dead_letters(site, monkeypatch):
+    for role in ("SUBMIT", "WORKER", "ADMIN"):
+        monkeypatch.setenv(f"FASTQUEUE_TOKEN_{role}", f"the-token-for-{role}-of-this-test")
+    await serve(site)
+    for role in ("SUBMIT", "WORKER", "ADMIN"):
+        monkeypatch.delenv(f"FASTQUEUE_TOKEN_{role}")
+    submit, admin = (
+        {"FASTQUEUE_TOKEN": f"the-token-for-{role}-of-this-test"} for role in ("SUBMIT", "ADMIN")
+    )
+    retried = ("--retries=1", "--backoff=0")
+    said = await say(site, "submit", "--task-name=boom", *retried, "--json", environment=submit)
+    assert said.code == 1
+    task_id = json.loads(said.out)["task_id"]
+
+    status = ("status", "--task-id", task_id, "--json")
+    said = await say(site, *status, environment=submit)
+    assert (said.code, said.err) == (0, "")
+    assert "attempts" not in json.loads(said.out)
+    said = await say(site, *status, environment=admin)
+    assert [one["attempt"] for one in json.loads(said.out)["attempts"]] == [1]
+
+    for command in (("dead-letters",), ("requeue", "--all"), ("requeue", "--task-id", task_id)):
+        said = await say(site, *command, environment=submit)
+        assert (said.code, said.out) == (1, "")
+        assert "token_admin" in said.err
+    said = await say(site, "requeue", "--all", environment=admin)
+    assert said.code == 0
+    assert said.out.startswith(f"{task_id} -> ")
 
 
 async def test_stats_tell_which_subworkers_and_tasks_there_are(site):
@@ -161,6 +240,9 @@ async def test_list_shows_what_modules_define_and_nothing_that_they_print(site):
         ("status", "--task-id", "x"),
         ("cancel", "--task-id", "x", "--json"),
         ("stats",),
+        ("dead-letters",),
+        ("requeue", "--all", "--json"),
+        ("requeue", "--task-id", "x", "y", "--json"),
     ],
 )
 async def test_without_a_control_plane_a_command_exits_3_and_says_where_it_looked(site, command):
@@ -182,6 +264,24 @@ async def test_without_a_control_plane_a_command_exits_3_and_says_where_it_looke
         (("submit", "--task-name=add", "--kwargs=[]"), "JSON object"),
         (("submit", "--task-name=", "--args=1"), "task name"),
         (("submit", "--task-name=add", "--timeout=0"), "timeout"),
+        (("submit", "--task-name=add", "--eta=2030-01-01T00:00"), "offset from UTC"),
+        (("submit", "--task-name=add", "--eta=tomorrow"), "ISO 8601"),
+        (("submit", "--task-name=add", "--eta=60"), "ISO 8601"),
+        (("submit", "--task-name=add", "--expires=soon"), "number of seconds"),
+        (("submit", "--task-name=add", "--expires=nan"), "expires=nan"),
+        (("submit", "--task-name=add", "--countdown=-1"), "countdown=-1"),
+        (("submit", "--task-name=add", "--countdown=1", "--eta=2030-01-01T00:00Z"), "give one"),
+        (("submit", "--task-name=add", "--retries=-1"), "retries=-1"),
+        (("submit", "--task-name=add", "--backoff=-1"), "backoff=-1"),
+        (("submit", "--task-name=add", "--backoff-max=inf"), "backoff_max=inf"),
+        (("submit", "--task-name=add", "--queue="), "queue="),
+        (("submit", "--task-name=add", "--time-limit=-1"), "time_limit=-1"),
+        (("status", "--task-id", "x", "y"), "y"),
+        (("dead-letters", "--limit=0"), "--limit"),
+        (("requeue",), "with one of --task-id, --name, --queue and --all"),
+        (("requeue", "--all", "--name=add"), "with one of --task-id"),
+        (("requeue", "--task-id", "x", "--queue=mail"), "with one of --task-id"),
+        (("requeue", "--task-id"), "--task-id"),
         (("status", "--task-id=x", "--control-plane-address=nonsense"), "nonsense"),
         (("status", "--task-id=x", "--discovery-address=http://x"), "http://x"),
         (("list",), "--task-modules"),
@@ -255,7 +355,8 @@ async def test_the_version_is_told(site):
 async def test_help_tells_the_commands_and_the_exit_codes(site):
     said = await say(site, "--help")
     assert said.code == 0
-    for word in ("control-plane", "subworker", "submit", "status", "cancel", "stats", "list"):
+    clients = ("submit", "status", "cancel", "dead-letters", "requeue", "stats", "list")
+    for word in ("control-plane", "subworker", *clients):
         assert word in said.out
     codes = [line.split(None, 1) for line in said.out.partition("Exit codes:")[2].splitlines()]
     assert [code[0] for code in codes if code] == ["0", "1", "2", "3", "74", "130"]

@@ -157,7 +157,7 @@ async def test_a_task_module_that_doesnt_import_exits_2_with_its_traceback_once(
     assert (said.code, said.out) == (2, "")
     assert said.err.count("Traceback") == 1
     assert 'broken.py", line 2, in f' in said.err
-    assert "registry.py" not in said.err
+    assert "loading.py" not in said.err
     assert "task module 'broken' doesn't import" in said.err
 
 

@@ -69,3 +69,21 @@ async def test_the_callbacks_example(examples):
         "30 days: success: {'customer': 'ada', 'days': 30, 'lines': 90}",
         "7 days: success: {'customer': 'ada', 'days': 7, 'lines': 21}",
     ]
+
+
+async def test_the_retries_example(examples):
+    program = examples.run("retries", sys.executable, "retries.py")
+    assert await program.exit_code() == 0
+    lines = program.log.splitlines()
+    assert lines[:5] == [
+        "eve: scheduled",
+        "nobody: failure at attempt 1: ValueError: 'nobody' is no address",
+        "bob: attempt 1: ConnectionError: the mail server is down",
+        "bob: attempt 2: ConnectionError: the mail server is down",
+        "bob: failure at attempt 3: ConnectionError: the mail server is down",
+    ]
+    assert sorted(lines[5:]) == [
+        "success: sent to bob@example.org",
+        "success: sent to eve@example.org",
+    ]
+    assert not (examples.folder / "server-down").exists()

@@ -255,19 +255,25 @@ async def test_a_queued_task_is_cancelled_and_never_runs(cluster, gate):
     assert gate.ran == ["first"]
 
 
-async def test_a_running_a_finished_and_an_unknown_task_are_left_as_they_are(cluster, gate):
+async def test_a_finished_and_an_unknown_task_are_left_as_they_are(cluster, gate):
     client = await cluster.client()
     finished = (await client.submit_task("add", (1, 2))).task_id
-    running = await client.delay("hold", "x")
-    await eventually(lambda: gate.running)
-    for task_id, status in ((running, "running"), (finished, "success"), (new_task_id(), None)):
+    for task_id, status in ((finished, "success"), (new_task_id(), None)):
         cancellation = await client.cancel(task_id)
         assert not cancellation
         assert cancellation.status == status
-    gate.open()
-    await eventually(lambda: client.get_status(running) == "success")
-    assert client.get_result(running).result == "x"
     assert client.get_result(finished).result == 3
+
+
+async def test_a_running_task_is_cancelled_where_it_runs(cluster, gate):
+    client = await cluster.client()
+    running = await client.delay("hold", "x")
+    await eventually(lambda: gate.running)
+    cancellation = await client.cancel(running)
+    assert cancellation
+    assert cancellation.status == "cancelled"
+    assert client.get_result(running).error == "Cancelled: it was cancelled while it ran"
+    assert await client.submit_task("add", (1, 2))
 
 
 async def test_another_client_may_cancel_and_the_submitter_is_told(cluster, gate):

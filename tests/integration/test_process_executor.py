@@ -287,3 +287,43 @@ async def test_a_process_that_is_idle_for_long_ends_and_another_is_started_when_
     await eventually(lambda: not pool_of(cluster).pids)
     assert not is_there(first)
     assert (await client.submit_task("p.pid")).result != first
+
+
+async def test_a_task_that_runs_too_long_is_killed_and_its_subworker_goes_on(cluster):
+    client = await start(cluster)
+    result = await bounded(client.submit_task("p.sleeps"))
+    assert (result.status, result.attempt) == ("failure", 1)
+    assert result.error == "TimeLimit: it ran longer than its time limit of 0.2 s"
+    assert result.completed_at > result.started_at
+    assert (await client.submit_task("p.add", (1, 2))).result == 3
+    assert not cluster.subworkers[0].is_worn_out
+
+
+@pytest.mark.parametrize("name", ["p.notices", "p.notices_in_coroutine"])
+async def test_a_soft_limit_is_raised_in_the_process_even_while_it_waits(cluster, name):
+    client = await start(cluster)
+    first = await bounded(client.submit_task(name))
+    assert first.result == "cleaned up: it has run for 0.1 s, its soft time limit"
+    assert (await bounded(client.submit_task(name))).result == first.result
+    assert (await client.submit_task("p.add", (1, 2))).result == 3
+
+
+async def test_a_task_that_is_cancelled_is_killed_and_one_that_waits_never_begins(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    client = await start(cluster)
+    held = Held(client, tmp_path)
+    pid = await held.begin()
+    waits = await client.delay("p.holds", str(tmp_path / "never"), str(tmp_path / "never.release"))
+    await eventually(lambda: pool_of(cluster)._waiting)
+    for task_id in (waits, held.task_id):
+        await bounded(client.cancel(task_id))
+        result = await result_of(client, task_id)
+        assert (result.status, result.error) == (
+            "cancelled",
+            "Cancelled: it was cancelled while it ran",
+        )
+    await eventually(lambda: not is_there(pid))
+    assert (await bounded(client.submit_task("p.add", (1, 2)))).result == 3
+    assert not (tmp_path / "never").exists()

@@ -9,11 +9,12 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from tests.ports import free_address
 
-from fastqueue import SyncClient
+from fastqueue import SyncClient, task
 from fastqueue.errors import ClientStateError, ConfigurationError, ControlPlaneUnavailable
 from harness import LONG_S, eventually, registry_of
 
@@ -257,3 +258,63 @@ async def test_a_fork_while_another_thread_starts_the_client_does_not_hang(
     finally:
         if process.returncode is None:
             process.kill()
+
+
+@task("notify", queue="mail")
+async def notify(to: str) -> str:
+    if to not in repaired:
+        raise ConnectionError(f"no way to {to}")
+    return f"told {to}"
+
+
+repaired: set[str] = set()
+
+
+async def test_it_submits_with_options_lists_attempts_and_queues_dead_letters_again(
+    cluster,
+) -> None:
+    await cluster.start(registry_of(add, fail, notify=notify))
+
+    def use() -> None:
+        with SyncClient(discovery_address=cluster.discovery_address, timeout=LONG_S) as client:
+            again = client.options(retries=2, backoff=0)
+            failed = again.submit_task("fail")
+            assert (failed.status, failed.attempt) == ("failure", 3)
+            attempts = client.attempts(failed.task_id)
+            assert [(one.attempt, one.error) for one in attempts] == [
+                (1, "ValueError: boom"),
+                (2, "ValueError: boom"),
+            ]
+            assert client.attempts("unknown") == []
+            told = client.submit_task(notify, ("ada",))
+            letters = client.dead_letters()
+            assert [letter.task_id for letter in letters] == [failed.task_id, told.task_id]
+            # The function knows its queue; a name alone would not.
+            assert client.dead_letters(queue="mail") == client.dead_letters(name="notify")
+            assert client.dead_letters(queue="mail") == letters[1:]
+
+            repaired.add("ada")
+            made = client.requeue([told.task_id, failed.task_id, "unknown"])
+            assert list(made) == [told.task_id, failed.task_id]
+            results = {r.task_id: r for r in client.as_completed(made.values(), timeout=LONG_S)}
+            assert results[made[told.task_id]].result == "told ada"
+            # It has the options that it had, too.
+            assert results[made[failed.task_id]].attempt == 3
+            assert [one.task_id for one in client.dead_letters()] == [made[failed.task_id]]
+
+            later = client.options(countdown=3600, priority="high")
+            waiting = [
+                later.delay("add", 1, y=2),
+                *later.submit_batch([("add", (n, n)) for n in range(2)]),
+            ]
+            assert client.get_task_result(waiting[0]).status == "scheduled"
+            assert client.inspect()["delayed"] == 3
+            assert all(client.cancel(task_id) for task_id in waiting)
+            now = datetime.now(UTC)
+            assert client.options(eta=now).submit_task("add", (1, 2)).result == 3
+            with pytest.raises(ConfigurationError, match="naive"):
+                client.options(eta=now.replace(tzinfo=None))
+            with pytest.raises(TypeError, match="no option 'delay'"):
+                client.options(delay=1)
+
+    await asyncio.to_thread(use)

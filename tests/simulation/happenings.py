@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from tests.simulation.peers import SimulatedClient, SimulatedSubworker
 
 from fastqueue.core import commands as cmd
-from fastqueue.core.records import Callback, HeldLease, Lease, NewTask, Outcome
+from fastqueue.core.records import Callback, HeldLease, Lease, NewTask, Outcome, TaskOptions
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
+
+    from tests.simulation.waiting import Waits
 
     from fastqueue.control_plane.engine import Engine
     from fastqueue.core.records import Result
@@ -22,6 +24,8 @@ HEARTBEAT_SESSION = 1_000_000_000
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
 DISK_FREE_MIN = 1_000
 AT_MOST_ONCE = frozenset({"pow"})
+# How often a task of the name is tried again, if its submission doesn't say.
+RETRIES = {"add": 2, "mul": 0, "pow": 1, "ghost": 0}
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 
@@ -48,6 +52,8 @@ class Happenings:
     short_since: float
     # Which lease a task that is to run at most once has begun under.
     begun_once: dict[str, int]
+    submitted: dict[str, NewTask]
+    waits: Waits
     # Subworkers whose supervisor told of their end, with what had begun in them.
     dead: dict[str, frozenset[int] | None]
     # By token, tasks whose own process was reported dead.
@@ -111,10 +117,12 @@ class Happenings:
             self._receive(peer, self.random.randint(1, len(peer.inbound)))
 
     def wall(self) -> float:
-        return 1_700_000_000.0 + self.now + self.clock_error_s
+        shown = 1_700_000_000.0 + self.now + self.clock_error_s
+        self.waits.latest = max(self.waits.latest, shown)
+        return shown
 
     def jump_clock(self) -> None:
-        """Set the wall clock, forward or back; nothing that waits may notice."""
+        """Set the wall clock, forward or back; only what waits for a time of day may notice."""
         self.clock_error_s += self.random.choice((-3600.0, -5.0, 5.0, 3600.0))
 
     def put(self, command: cmd.Command) -> None:
@@ -163,6 +171,7 @@ class Happenings:
             if self.random.random() < 0.1:
                 tasks.append(tasks[-1])
             client.submitted.update((new.task_id, new) for new in tasks)
+            self.submitted.update((new.task_id, new) for new in tasks)
             self._send_submission(client, tasks)
 
     def _new_task(self) -> NewTask:
@@ -174,7 +183,26 @@ class Happenings:
         callback = None
         if chance.random() < 0.2:
             callback = Callback(chance.choice(ADDRESSES), b"null")
-        return NewTask(task_id, name, chance.choice((0, 1, 2, 2, 3)), 0, task_id.encode(), callback)
+        rank = chance.choice((0, 1, 2, 2, 3))
+        options = self._new_options() if chance.random() < 0.3 else None
+        return NewTask(task_id, name, rank, 0, task_id.encode(), callback, options=options)
+
+    def _new_options(self) -> TaskOptions:
+        chance, at = self.random, self.wall()
+        due_at = expires_at = retries = None
+        if chance.random() < 0.6:
+            due_at = at + chance.choice((-1.0, 0.0, 0.05, 0.4, 2.0, 9.0, 3600.0))
+        if chance.random() < 0.4:
+            expires_at = at + chance.choice((0.0, 0.05, 0.4, 2.0, 9.0, 3700.0))
+        if chance.random() < 0.3:
+            retries = chance.choice((0, 1, 3))
+        return TaskOptions(due_at, expires_at, retries)
+
+    def retries_of(self, task_id: str) -> int:
+        """Return how often a task may be tried again."""
+        new = self.submitted[task_id]
+        asked = new.options.retries if new.options is not None else None
+        return RETRIES[new.name] if asked is None else asked
 
     def _send_submission(self, client: SimulatedClient, tasks: list[NewTask]) -> None:
         self.last_request += 1
@@ -276,6 +304,8 @@ class Happenings:
             self._begin(subworker, lease)
 
     def _begin(self, subworker: SimulatedSubworker, lease: Lease) -> None:
+        if lease.token in subworker.begun:
+            return
         subworker.begun.add(lease.token)
         if lease.name in AT_MOST_ONCE:
             token = self.begun_once.setdefault(lease.task_id, lease.token)
@@ -313,12 +343,15 @@ class Happenings:
             value = f'"{lease.task_id}/{run}"'.encode()
             error = f"ValueError: {lease.task_id}/{run}"
             chance = self.random.random()
-            succeeded, crashed = chance < 0.8, chance > 0.9
+            succeeded, crashed = chance < 0.8, chance > 0.95
+            retry_in_s = None
             if crashed:
                 error = "was killed by SIGKILL"
                 self.crashed_alone[lease.token] = lease.task_id
             else:
                 self.token_of[value if succeeded else error.encode()] = lease.token
+                if not succeeded and lease.failures < self.retries_of(lease.task_id):
+                    retry_in_s = self.random.choice((0.0, 0.1, 1.0, 7.0))
             outcomes.append(
                 Outcome(
                     lease.task_id,
@@ -328,6 +361,7 @@ class Happenings:
                     self.wall(),
                     value if succeeded else None,
                     None if succeeded else error,
+                    retry_in_s=retry_in_s,
                     crashed=crashed,
                 )
             )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from fastqueue.core.lanes import SEQUENCE_BITS
+from tests.simulation.waiting import check_waiting, waiting_due
+
+from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS
 from fastqueue.core.records import LEASE_BITS
 from fastqueue.tasks.models import TaskStatus
 
@@ -26,6 +28,7 @@ def check(core: Core, store: MemoryStore, crashed_alone: frozenset[str] = frozen
     _check_workers(core, crashed_alone)
     _check_results(core, store)
     _check_bounds(core)
+    check_waiting(core, store)
 
 
 def _check_tasks(core: Core, store: MemoryStore, crashed_alone: frozenset[str]) -> None:
@@ -60,6 +63,7 @@ def _check_tasks(core: Core, store: MemoryStore, crashed_alone: frozenset[str]) 
 def _check_lanes(core: Core, store: MemoryStore) -> None:
     state = core.state
     stored = Counter(key >> SEQUENCE_BITS for key in store._tables.tasks)
+    del stored[DELAYED_LANE]
     in_memory = Counter(task.lane.lane_id for task in state.tasks.values())
     assert store._tables.keys.keys() >= state.tasks.keys(), "memory holds a task the store doesn't"
     for lane in state.lanes:
@@ -112,7 +116,7 @@ def _check_bounds(core: Core) -> None:
     state, limits = core.state, core.state.limits
     assert len(state.retention) <= limits.retained_max
     assert state.young_tombstones < limits.tombstones_max // 2 + limits.retained_max
-    assert state.lanes.live <= limits.live_tasks_max
+    assert state.lanes.live + state.delays.count <= limits.live_tasks_max
     assert len(state.lanes.by_id) <= limits.lanes_max
     for lane in state.lanes:
         # Tasks given back join a full window, so leases come on top of it.
@@ -128,6 +132,7 @@ def check_new_leases(core: Core, old_tokens: set[int], now: float, quiet_until: 
     `old_tokens` were valid before the turn; nothing may be leased before `quiet_until`.
     """
     state = core.state
+    at = state.last_tick_at
     for worker in state.workers:
         new = [
             task
@@ -139,6 +144,8 @@ def check_new_leases(core: Core, old_tokens: set[int], now: float, quiet_until: 
             assert len(worker.tasks) <= worker.capacity, "a subworker got more than it wants"
         lanes = [lane for lane in state.lanes if lane.name in worker.names and lane.ready]
         for task in new:
+            expires_at = task.options.expires_at if task.options is not None else None
+            assert expires_at is None or expires_at > at, "a task begins after it has expired"
             if not task.is_suspect:
                 assert all(lane.rank >= task.lane.rank for lane in lanes), "out of priority"
                 assert all(key > task.key for key in task.lane.ready), "not first in, first out"
@@ -147,7 +154,7 @@ def check_new_leases(core: Core, old_tokens: set[int], now: float, quiet_until: 
     assert state.reserved is None or state.suspects, "a subworker is kept free for nobody"
 
 
-def true_due(core: Core, book: LeaseBook) -> float | None:
+def true_due(core: Core, book: LeaseBook, store: MemoryStore) -> float | None:
     """Return when something is to be done, from all there is instead of the timers."""
     state, outbox = core.state, core.state.outbox
     dues = [w.deadline for w in state.workers if not w.session or w.death is not None]
@@ -163,9 +170,10 @@ def true_due(core: Core, book: LeaseBook) -> float | None:
     if len(outbox._addresses) - len(waiting) < state.limits.callback_deliveries_max:
         dues += waiting
     dues += (due for due, _ in book._leases.values())
+    dues.append(waiting_due(core, store))
     if book._lazy:
         dues.append(book._lazy_due)
-    return min(dues, default=None)
+    return min((due for due in dues if due is not None), default=None)
 
 
 def check_stopped(core: Core, store: MemoryStore) -> None:
@@ -189,6 +197,7 @@ def memory_of(core: Core) -> dict[str, Any]:
                 task.token,
                 task.attempt,
                 task.crashes,
+                task.failures,
                 task.worker.instance,
                 task.at_most_once,
             )
@@ -200,4 +209,5 @@ def memory_of(core: Core) -> dict[str, Any]:
         "owed": {address: entry.owed for address, entry in state.outbox._addresses.items()},
         "names": state.known_names,
         "live": state.lanes.live,
+        "delayed": state.delays.count,
     }

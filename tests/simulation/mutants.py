@@ -27,9 +27,12 @@ _DISK = "control_plane/disk_space.py"
 _CACHE = "control_plane/payload_cache.py"
 _CHANGES = "core/changes.py"
 _CORE = "core/core.py"
+_DELAYING = "core/delaying.py"
+_DELAYS = "core/delays.py"
 _LANES = "core/lanes.py"
 _LEASING = "core/leasing.py"
 _LIVENESS = "core/liveness.py"
+_OPENING = "core/opening.py"
 _OUTBOX = "core/outbox.py"
 _REQUESTS = "core/requests.py"
 _RETENTION = "core/retention.py"
@@ -116,10 +119,10 @@ _DURABILITY = (
     Mutant(
         "a cancellation isn't recorded",
         _REQUESTS,
-        """            answers[task_id] = (False, task.status)
+        """        decision.changes.append(TasksDue(due))
     state.conclude(finished, now, decision)
 """,
-        """            answers[task_id] = (False, task.status)
+        """        decision.changes.append(TasksDue(due))
 """,
         "a cancelled task comes back with a restart",
     ),
@@ -209,21 +212,24 @@ _SUBMITTING = (
     Mutant(
         "no dedup within one submission",
         _SUBMISSION,
-        " or task_id in spilled:",
+        " or task_id in unheld:",
         ":",
         "a submission that names a task twice runs it twice",
     ),
     Mutant(
         "the greatest id isn't noted",
         _ENGINE,
-        "        self._greatest_id = max(self._greatest_id, max(new.task_id for new in change.tasks))\n",  # noqa: E501
-        "",
+        """    def _note_added(self, change: ch.TasksAdded) -> None:
+        self._note_ids(change.tasks)
+""",
+        """    def _note_added(self, change: ch.TasksAdded) -> None:
+""",
         "a resent task that is only in the store passes for new",
     ),
     Mutant(
         "a live bound is ignored",
         _SUBMISSION,
-        "if state.lanes.live >= limits.live_tasks_max:",
+        "if state.lanes.live + state.delays.count >= limits.live_tasks_max:",
         "if False:",
         "nothing is unbounded",
     ),
@@ -262,7 +268,7 @@ _SUBMITTING = (
     ),
     Mutant(
         "the lanes' bound is ignored",
-        _SUBMISSION,
+        _OPENING,
         "    if len(lanes.by_id) >= limits.lanes_max:\n",
         "    if False:\n",
         "nothing is unbounded",
@@ -694,8 +700,8 @@ _ENDING = (
     Mutant(
         "results don't expire",
         _RETENTION,
-        "            if expiries[task_id] > now:\n                break\n",
-        "            break\n",
+        " and expiry[1] <= now:\n",
+        " and False:\n",
         "what is kept has a time",
     ),
     Mutant(
@@ -881,6 +887,156 @@ _TIMING = (
     ),
 )
 
+_WAITING = (
+    Mutant(
+        "no timer for what waits for a time",
+        _CORE,
+        "            None if delay_s is None else state.last_tick + delay_s,\n",
+        "",
+        "an idle control plane would never start them",
+    ),
+    Mutant(
+        "a delayed task isn't counted in",
+        _DELAYS,
+        "        self.count += 1\n",
+        "        pass\n",
+        "delayed tasks would come on top of the bound of live ones",
+    ),
+    Mutant(
+        "a delayed task isn't counted out",
+        _DELAYING,
+        "    state.delays.count -= 1\n",
+        "    pass\n",
+        "tasks long over would count against the bound of live ones",
+    ),
+    Mutant(
+        "an earlier time is forgotten",
+        _DELAYS,
+        "min(self.next_due[rank], due_at)",
+        "due_at",
+        "a task would wait for the time of one that came after it",
+    ),
+    Mutant(
+        "an earlier expiry is forgotten",
+        _DELAYS,
+        "min(self.next_expiry, expires_at)",
+        "expires_at",
+        "a task would be cancelled long after it has expired",
+    ),
+    Mutant(
+        "the clock isn't looked at meanwhile",
+        _DELAYS,
+        "min(*waits_s, LOOK_AGAIN_S)",
+        "min(waits_s)",
+        "a clock that is set forward would go unnoticed",
+    ),
+    Mutant(
+        "what is due and what has expired is read at one time",
+        _DELAYING,
+        "    elif delays.next_expiry <= at:\n",
+        "    if delays.next_expiry <= at:\n",
+        "a task that is both would be in two places",
+    ),
+    Mutant(
+        "an expired task is leased",
+        _LEASING,
+        "if task.options is not None and is_expired(task, expired.at):",
+        "if False:",
+        "what failed once and waits again would start after its time",
+    ),
+    Mutant(
+        "an expired suspect is leased",
+        _SUSPECTS,
+        "        if is_expired(task, expired.at):\n",
+        "        if False:\n",
+        "what was in a crash would start after its time",
+    ),
+    Mutant(
+        "what has expired is let be",
+        _DELAYING,
+        "        if task is not None and task.status is TaskStatus.QUEUED:\n",
+        "        if False:\n",
+        "a delayed task would be taken out of its wait and be nowhere",
+    ),
+    Mutant(
+        "what runs expires too",
+        _DELAYING,
+        "        if task is not None and task.status is TaskStatus.QUEUED:\n",
+        "        if task is not None:\n",
+        "a task would be cancelled while it runs",
+    ),
+    Mutant(
+        "a task of no lane isn't looked for again",
+        _DELAYING,
+        "            delays.hold_off(stored, now)\n",
+        "            pass\n",
+        "it would wait for the next one that is due, or for ever",
+    ),
+    Mutant(
+        "no end of asking for a task of no lane",
+        _DELAYS,
+        "        self.held_off_until = now + LOOK_AGAIN_S\n",
+        "        pass\n",
+        "turn after turn would read the store in vain",
+    ),
+    Mutant(
+        "a task comes into its lane before its time",
+        _SUBMISSION,
+        "options.due_at > command.submitted_at:",
+        "options.due_at > command.submitted_at + 1:",
+        "a task would start before its eta",
+    ),
+    Mutant(
+        "a failure isn't counted",
+        _DELAYING,
+        "task.failures + 1, task.key",
+        "task.failures, task.key",
+        "a task would be tried again without end",
+    ),
+    Mutant(
+        "an attempt that is followed by another stays leased",
+        _DELAYING,
+        "        state.forget(task)\n        state.delays.add",
+        "        state.delays.add",
+        "its subworker would seem to run it, and a report of it count twice",
+    ),
+    Mutant(
+        "an attempt that is followed by another isn't told of",
+        _DELAYING,
+        "TasksRetried(self.rows, self.waits, self.attempts)",
+        "TasksRetried(self.rows, self.waits, self.attempts[:-1])",
+        "nobody could find out why a task was tried again",
+    ),
+    Mutant(
+        "the lease of a failed attempt is written later",
+        _BOOK,
+        "                    self._forget(row[3] for row in change.rows)\n",
+        "                    pass\n",
+        "a restart would find a lease of no task",
+    ),
+    Mutant(
+        "a delayed task is adopted",
+        _LEASING,
+        "        if stored is None or stored.is_delayed:\n",
+        "        if stored is None:\n",
+        "a lease of an attempt that is over would be valid again",
+    ),
+    Mutant(
+        "an id that is delayed isn't remembered as the greatest",
+        _ENGINE,
+        "                    self._note_ids(change.tasks)\n",
+        "                    pass\n",
+        "a submission that is sent again would be stored twice",
+    ),
+    Mutant(
+        "of what is due at one time only some is read",
+        _STORE,
+        "            next_due[rank:] = [-math.inf] * (4 - rank)\n",
+        "            pass\n",
+        "the others would wait for the next one that is due",
+    ),
+)
+
 MUTANTS = (
     *_DURABILITY,
     *_FENCING,
@@ -890,4 +1046,5 @@ MUTANTS = (
     *_ENDING,
     *_TELLING,
     *_TIMING,
+    *_WAITING,
 )

@@ -23,9 +23,11 @@ from tests.simulation.invariants import (
     true_due,
 )
 from tests.simulation.peers import SimulatedClient, SimulatedSubworker
+from tests.simulation.waiting import Waits
 
 from fastqueue.control_plane.engine import Engine
 from fastqueue.core import commands as cmd
+from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.limits import CoreLimits
 from fastqueue.core.records import Result
 from fastqueue.protocol import messages as msg
@@ -35,6 +37,7 @@ from fastqueue.tasks.models import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fastqueue.core.records import NewTask
     from fastqueue.store.base import NumberedCallback
 
 LIMITS = CoreLimits(
@@ -51,6 +54,7 @@ LIMITS = CoreLimits(
     callback_addresses_max=3,
     callback_deliveries_max=2,
     disk_free_min=DISK_FREE_MIN,
+    waiting_read_max=3,
     watched_max=10,
 )
 # No timer of the core is longer, with these limits.
@@ -115,6 +119,10 @@ class World(Happenings):
         self.short_since = self.now
         self.recorded_while_short = 0
         self.refused_for_room = 0
+        # What was submitted, by id, and by its lease how often a task had failed before.
+        self.submitted: dict[str, NewTask] = {}
+        self.failures_of: dict[int, int] = {}
+        self.waits = Waits()
         self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
         self.called_back: dict[str, int] = defaultdict(int)
         self.boot()
@@ -138,7 +146,7 @@ class World(Happenings):
 
     def _expect_quiet(self, has_crashed: bool) -> None:
         self.quiet_until = self.now
-        if has_crashed and self.store._tables.tasks:
+        if has_crashed and any(key >> SEQUENCE_BITS for key in self.store._tables.tasks):
             self.quiet_until += LIMITS.recovery_pause_s
 
     def note(self, what: str) -> None:
@@ -185,7 +193,7 @@ class World(Happenings):
         """Return when the engine would take a turn by itself, or None."""
         core_due, book_due = self.engine.core.next_due(), self.engine._book.next_due()
         due = min((d for d in (core_due, book_due) if d is not None), default=None)
-        true = true_due(self.engine.core, self.engine._book)
+        true = true_due(self.engine.core, self.engine._book, self.store)
         assert true is None or (due is not None and due <= true), "a timer is lost"
         return due
 
@@ -204,27 +212,32 @@ class World(Happenings):
             return
         self.engine._wake.clear()
         tables = self.store._tables
-        crashes = {key: task.crashes for key, task in tables.tasks.items()}
+        crashes = {task.new.task_id: task.crashes for task in tables.tasks.values()}
         held = [task for task in self.engine.core.state.tasks.values() if task.token]
-        tokens = {task.key: task.token for task in held}
-        holders = {task.key: task.worker.instance for task in held if task.worker is not None}
+        tokens = {task.task_id: task.token for task in held}
+        holders = {task.task_id: task.worker.instance for task in held if task.worker is not None}
+        self.waits.begin(self.store)
         core = self.engine.core
         stale = core.state.stale_outcomes
         stored, recorded = set(tables.keys), set(tables.results)
         await self.engine.turn(self)
         self._check_room(stored, recorded)
         self.stale += core.state.stale_outcomes - stale
-        for key, task in self.store._tables.tasks.items():
-            if task.crashes > crashes.get(key, 0):
-                self.losses[task.new.task_id] += 1
+        for task in self.store._tables.tasks.values():
+            task_id = task.new.task_id
+            if task.crashes > crashes.get(task_id, 0):
+                self.losses[task_id] += 1
                 # One that is told dead may be adopted and given up within one turn.
-                if key in tokens:
-                    assert tokens[key] not in self.recorded_tokens, "a lease was lost once reported"
-                    self.lost_tokens.add(tokens[key])
-                    if tokens[key] in self.crashed_alone:
+                if task_id in tokens:
+                    token = tokens[task_id]
+                    assert token not in self.recorded_tokens, "a lease was lost once reported"
+                    self.lost_tokens.add(token)
+                    if token in self.crashed_alone:
                         self.counted_alone += 1
                     else:
-                        self._check_blame(holders[key], tokens[key])
+                        self._check_blame(holders[task_id], token)
+        for task_id, error in self.waits.check(self.store, self.engine):
+            self._check_retried(task_id, error)
         check(self.engine.core, self.store, frozenset(self.crashed_alone.values()))
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
@@ -234,6 +247,16 @@ class World(Happenings):
             if isinstance(command, cmd.Loaded):
                 ready = len(self.engine.core.state.lanes.by_id[command.lane_id].ready)
                 assert ready + len(command.tasks) <= LIMITS.window_max, "a refill is too large"
+
+    def _check_retried(self, task_id: str, error: str) -> None:
+        """Assert that an attempt that is followed by another was the task's last until then."""
+        token = self.token_of[error.encode()]
+        assert token not in self.lost_tokens, "a lost lease reported"
+        assert token not in self.recorded_tokens, "an attempt is recorded twice"
+        self.recorded_tokens.add(token)
+        assert self.failures_of[token] < self.retries_of(task_id), "tried again once too often"
+        # It has failed as a task may, and begins again.
+        self.begun_once.pop(task_id, None)
 
     def _check_room(self, stored: set[str], recorded: set[str]) -> None:
         tables, is_short = self.store._tables, self.store.free_bytes < LIMITS.disk_free_min
@@ -284,6 +307,14 @@ class World(Happenings):
             assert self.recorded.setdefault(task_id, result) == result, "a result has changed"
             if task_id in self.cancelled:
                 assert result.status is TaskStatus.CANCELLED, "a cancelled task has run"
+            if result.status is TaskStatus.FAILURE and made_by.startswith(b"ValueError"):
+                assert token is not None
+                failures = self.failures_of[token]
+                assert failures == self.retries_of(task_id), "a task that may be isn't tried again"
+                assert failures == len(self.store.find_attempts(task_id)), "an attempt is lost"
+            if made_by.startswith(b"Expired"):
+                options = self.submitted[task_id].options
+                self.waits.check_expired(result, options.expires_at if options else None)
             if made_by.startswith(b"LeaseLost"):
                 assert result.name in AT_MOST_ONCE, "a task failed that can be run again"
             if made_by.startswith(b"TaskQuarantined") and task_id not in self.quarantined:
@@ -409,6 +440,8 @@ class World(Happenings):
                     assert lease.name in subworker.names, "a task went where nobody offers it"
                     assert lease.task_id not in self.recorded, "a recorded task is run again"
                     assert lease.payload == lease.task_id.encode(), "a payload got mixed up"
+                    self.waits.check_leased(lease, self.retries_of(lease.task_id))
+                    self.failures_of[lease.token] = lease.failures
                     subworker.held[lease.task_id] = lease
             case msg.Reported():
                 for outcome in subworker.unacknowledged.pop(message.sequence, []):
@@ -425,6 +458,7 @@ class World(Happenings):
         """End all faults: everything must come to its end, in bounded turns and by its timers."""
         self.is_settling = True
         self.change_room(2_000)
+        self._let_all_be_due()
         for subworker in self.subworkers:
             subworker.is_stopped = False
         if self.random.random() < 0.3:
@@ -447,12 +481,18 @@ class World(Happenings):
             await self.turn()
             self._work()
             state = self.engine.core.state
+            live = state.lanes.live + state.delays.count
             if self.is_turn_due:
                 continue
-            if not state.lanes.live and not state.outbox.owed and not self.engine.answers._owed:
+            if not live and not state.outbox.owed and not self.engine.answers._owed:
                 return
             self._wait_until_due()
-        raise AssertionError(f"{state.lanes.live} tasks, {state.outbox.owed} callbacks never end")
+        raise AssertionError(f"{live} tasks, {state.outbox.owed} callbacks never end")
+
+    def _let_all_be_due(self) -> None:
+        """Set the wall clock so that what waits is due soon, if it isn't."""
+        last = max((due for due, *_ in self.store._tables.delayed.values()), default=0.0)
+        self.clock_error_s += max(0.0, last - 20.0 - self.wall())
 
     def _work(self) -> None:
         for subworker in self.subworkers:
@@ -468,7 +508,8 @@ class World(Happenings):
 
     def _wait_until_due(self) -> None:
         due, state = self.due, self.engine.core.state
-        left = f"{state.lanes.live} tasks and {state.outbox.owed} callbacks are left"
+        live = state.lanes.live + state.delays.count
+        left = f"{live} tasks and {state.outbox.owed} callbacks are left"
         assert due is not None, f"{left}, and no timer is set"
         assert due <= self.now + LONGEST_WAIT_S, f"{left}, and the next timer is in {due:g} s"
         self.now = max(self.now, due)
@@ -482,12 +523,17 @@ class World(Happenings):
             if subworker.session:
                 self.disconnect(subworker)
         await self.turn()
+        # What isn't to begin any more is remembered for longer than the results.
+        self.clock_error_s += 100_000.0
         for _ in range(1_000):
-            if self.due is None:
-                break
-            self._wait_until_due()
+            if not self.is_turn_due:
+                if self.due is None:
+                    break
+                self._wait_until_due()
             await self.turn()
         assert not len(self.engine.core.state.retention), "a result never expires"
+        assert not self.store._tables.attempts, "attempts outlive the result"
+        assert not self.store._tables.expiries, "an expiry is kept for ever"
         assert not self.engine._book._lazy
         assert not self.engine._book._leases
 

@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
     "Client",
     "Retry",
     "SerializationFormat",
+    "SoftTimeLimit",
     "SyncClient",
     "TaskPriority",
     "TaskResult",
@@ -76,6 +77,7 @@ CLIENT_METHODS = {
 # Each of these would be paid for by every process that only submits tasks.
 NOT_LOADED = [
     "apsw",
+    "cronsim",
     "email",
     "fastapi",
     "http",
@@ -85,6 +87,7 @@ NOT_LOADED = [
     "typer",
     "unittest",
     "uvloop",
+    "zoneinfo",
 ]
 MODULES_MAX = 350
 

@@ -118,9 +118,13 @@ def submit(
         bool, typer.Option("--non-blocking", help="Print the id and don't wait for the result.")
     ] = False,
     as_json: options.Json = False,
-    **given: Unpack[options.ClientOptions],
+    **given: Unpack[options.SubmitCommandOptions],
 ) -> None:
-    """Submit a task, wait for its result and print it."""
+    """Submit a task, wait for its result and print it.
+
+    It is waited for no longer than --timeout; one that is to start later than that is better
+    submitted with --non-blocking, and looked at by `fastqueue status`.
+    """
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_submit
 
@@ -143,9 +147,10 @@ def status(
     as_json: options.Json = False,
     **given: Unpack[options.ClientOptions],
 ) -> None:
-    """Show what is known of a task.
+    """Show what is known of a task, and its failed attempts.
 
-    Exits with 0 for any known task, also for one that failed.
+    Those are the attempts before the last one, and are left out if the token is for submitting
+    alone. Exits with 0 for any known task, also for one that failed.
     """
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_status
@@ -161,14 +166,68 @@ def cancel(
     as_json: options.Json = False,
     **given: Unpack[options.ClientOptions],
 ) -> None:
-    """Cancel a task that isn't running yet.
+    """Cancel a task that waits or runs.
 
-    Exits with 1 if it isn't cancelled.
+    One that waits (queued, scheduled or retrying) never starts. One that runs is interrupted, and
+    waited for, for at most --timeout. Exits with 1 if it isn't cancelled, because it is over,
+    isn't known or still runs.
     """
     with exiting(prints=True):
         from fastqueue.cli.client_commands import run_cancel
 
         code = run_cancel(given, task_id=task_id, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command("dead-letters")
+@options.settings_as_options
+def dead_letters(
+    name: Annotated[str | None, typer.Option(help="Only those of the task of this name.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only those of this queue.")] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show so many at most.")] = 100,
+    as_json: options.Json = False,
+    **given: Unpack[options.ClientOptions],
+) -> None:
+    """Show the tasks that failed for good.
+
+    The oldest come first. Each can be queued again with `fastqueue requeue`. The control plane
+    keeps the last 10,000.
+    """
+    with exiting(prints=True):
+        from fastqueue.cli.failure_commands import run_dead_letters
+
+        code = run_dead_letters(given, name=name, queue=queue, limit=limit, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+@options.settings_as_options
+def requeue(
+    task_id: options.TaskIds = None,
+    name: Annotated[str | None, typer.Option(help="All of the task of this name.")] = None,
+    queue: Annotated[str | None, typer.Option(help="All of this queue.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
+    as_json: options.Json = False,
+    **given: Unpack[options.ClientOptions],
+) -> None:
+    """Queue tasks that failed for good again.
+
+    Takes exactly one of --task-id, --name, --queue and --all. Each becomes a new task with the
+    arguments and options that it had, and leaves the dead letters: printed is a line `OLD -> NEW`
+    with both ids, or in JSON an object of them. Exits with 1 if one of the ids is no dead letter;
+    the others are queued.
+    """
+    with exiting(prints=True):
+        from fastqueue.cli.failure_commands import run_requeue
+
+        code = run_requeue(
+            given,
+            task_ids=task_id,
+            name=name,
+            queue=queue,
+            everything=everything,
+            as_json=as_json,
+        )
     raise typer.Exit(code)
 
 

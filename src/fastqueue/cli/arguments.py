@@ -1,13 +1,15 @@
 """Own what the command line takes that its parser doesn't: options with several values.
 
 `--args 5 3` is rewritten to `--args=5 --args=3` before the parser sees it. No command has
-positional arguments, so that a value can only belong to the option before it.
+positional arguments, so that a value can only belong to the option before it. Times are read here
+too, since the parser knows none with an offset.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,11 @@ from fastqueue.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["expand", "parse_kwargs", "parse_value", "split_modules"]
+__all__ = ["expand", "parse_kwargs", "parse_moment", "parse_value", "split_modules"]
 
 _SEVERAL_VALUES = frozenset({"--args", "--task-modules", "--callback-allow"})
+# `status` and `cancel` take one.
+_SEVERAL_VALUES_OF = {"requeue": frozenset({"--task-id"})}
 _NUMBER = re.compile(r"-(\d|\.\d|Infinity$)")
 
 
@@ -28,6 +32,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
     A value ends at the next option; a negative number is a value. What follows `--` are values
     of the open option, or of `--args` if none is open, whatever they look like.
     """
+    command = arguments[0] if arguments else ""
+    several = _SEVERAL_VALUES | _SEVERAL_VALUES_OF.get(command, frozenset())
     expanded: list[str] = []
     option: str | None = None
     is_open = False
@@ -36,7 +42,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             values = arguments[position + 1 :]
             return expanded + [f"{option or '--args'}={value}" for value in values]
         name, equals, _ = argument.partition("=")
-        if name in _SEVERAL_VALUES and (equals or argument == name):
+        if name in several and (equals or argument == name):
             option, is_open = name, True
             if equals:
                 expanded.append(argument)
@@ -82,6 +88,33 @@ def parse_kwargs(text: str) -> dict[str, Any]:
             f'--kwargs {text!r:.200} must be a JSON object, such as {{"name": 1}}'
         )
     return value
+
+
+def parse_moment(text: str, option: str, *, or_seconds: bool = False) -> datetime | float:
+    """Return the time that `text` is in ISO 8601, or a number of seconds if that is allowed.
+
+    Raises:
+        ConfigurationError: it is neither, or a time without an offset.
+    """
+    if or_seconds:
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    example = "2026-03-01T09:30:00+01:00, or with a Z for UTC"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        kinds = "neither a number of seconds nor" if or_seconds else "not"
+        raise ConfigurationError(
+            f"{option} {text!r:.100} is {kinds} a time in ISO 8601, such as {example}"
+        ) from None
+    if moment.utcoffset() is None:
+        raise ConfigurationError(
+            f"{option} {text!r:.100} doesn't say in which time zone: give it an offset from UTC, "
+            f"such as {example}"
+        )
+    return moment
 
 
 def _refuse_constant(name: str) -> None:

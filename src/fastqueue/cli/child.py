@@ -28,7 +28,7 @@ from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.app import Subworker
 from fastqueue.subworker.board import Board
 from fastqueue.subworker.forks import let_go_in_forks
-from fastqueue.subworker.supervisor import CONNECTED, IMPORTED, STOP_MARGIN_S
+from fastqueue.subworker.supervisor import CONNECTED, IMPORTED, STOP_MARGIN_S, WORN_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,28 +85,36 @@ def _run(given: Mapping[str, object], board: Board) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # what tasks print is seen when it is printed
     subworker = Subworker(settings, board=board)
     let_go_in_forks(subworker.descriptors)
-    if not uvloop.run(_serve(subworker, settings, parent)):
+    code = uvloop.run(_serve(subworker, settings, parent))
+    if code is not None:
         # A thread is still in a task; the interpreter isn't to wait for it.
         flush()
-        os._exit(DONE)
+        os._exit(code)
 
 
-async def _serve(subworker: Subworker, settings: SubworkerSettings, parent: _Parent) -> bool:
-    """Run the subworker to its end; return whether every task ended by itself."""
+async def _serve(subworker: Subworker, settings: SubworkerSettings, parent: _Parent) -> int | None:
+    """Run the subworker to its end.
+
+    Returns:
+        None if every task ended by itself; otherwise the code to exit with at once.
+    """
     signals = StopSignals(settings.grace_s + STOP_MARGIN_S + END_S)
     await subworker.start()
     telling = asyncio.create_task(parent.tell_progress(subworker))
     try:
-        await first_of(signals.requested.wait(), parent.wait_gone())
+        await first_of(signals.requested.wait(), parent.wait_gone(), subworker.worn_out())
     finally:
         telling.cancel()
+    if subworker.is_worn_out and not signals.requested.is_set():
+        await subworker.stop()
+        return WORN_OUT
     if not signals.requested.is_set():
         logger.info("the parent is gone; finishing what runs, then exiting")
         await first_of(signals.requested.wait(), subworker.finish(_DELIVERY_S))
         if not signals.requested.is_set():
-            return await subworker.stop(0)
+            return None if await subworker.stop(0) else DONE
     logger.info("stopping")
-    return await subworker.stop()
+    return None if await subworker.stop() else DONE
 
 
 class _Parent:

@@ -8,57 +8,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from fastqueue import Client
 from fastqueue.cli import output
-from fastqueue.cli.arguments import parse_kwargs, parse_value, split_modules
+from fastqueue.cli.arguments import parse_kwargs, parse_moment, parse_value, split_modules
+from fastqueue.cli.asking import ask
 from fastqueue.cli.exit_codes import DONE, FAILED, say
 from fastqueue.cli.logs import configure_logs
+from fastqueue.client.options import SubmitOptions, parse_options
 from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
-from fastqueue.errors import ConfigurationError, TaskTimeout
+from fastqueue.errors import ConfigurationError, SubmissionRefused, TaskTimeout
 from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.models import TaskPriority, TaskStatus
 from fastqueue.tasks.registry import TaskRegistry, task_name_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from fastqueue import Client
     from fastqueue.cli.logs import LogLevel
-    from fastqueue.tasks.models import TaskResult
+    from fastqueue.tasks.models import Attempt, TaskResult
 
 __all__ = ["run_cancel", "run_list", "run_stats", "run_status", "run_submit"]
-
-
-@contextlib.asynccontextmanager
-async def _client(settings: ClientSettings) -> AsyncIterator[Client]:
-    client = Client(
-        control_plane_address=settings.control_plane_address,
-        discovery_address=settings.discovery_address,
-        timeout=settings.timeout_s,
-        token=settings.token,
-        tls_ca=settings.tls_ca,
-        tls_cert=settings.tls_cert,
-        tls_key=settings.tls_key,
-    )
-    await client.start()
-    try:
-        yield client
-        await client.aclose()
-    finally:
-        # Not `async with client`: after Ctrl-C nothing is to be waited for.
-        client.stop()
-
-
-def _run(given: Mapping[str, object], ask: Callable[[Client], Awaitable[int]]) -> int:
-    settings = ClientSettings.resolve(**given)
-    configure_logs(settings.log_level)
-
-    async def run() -> int:
-        async with _client(settings) as client:
-            return await ask(client)
-
-    return asyncio.run(run())
 
 
 # -- submit
@@ -77,7 +48,8 @@ def run_submit(
     """Submit a task, and unless `non_blocking` wait for its result.
 
     Args:
-        given: the client's settings, None where not given.
+        given: the client's settings and the options of `SubmitOptions`, None where not given;
+            `eta` and `expires` are texts.
         task_name: the task's name.
         args: its positional arguments, each in JSON or a plain text.
         kwargs: its keyword arguments, a JSON object.
@@ -86,24 +58,27 @@ def run_submit(
         as_json: whether to write JSON.
 
     Raises:
-        ConfigurationError: the name can't be one, or `kwargs` isn't a JSON object.
+        ConfigurationError: the name can't be one, `kwargs` isn't a JSON object, or an option can't
+            be what it is.
         FastQueueError: as for `Client.submit_task`.
     """
     # Before anybody is looked for: it needs no control plane to see it.
     task_name_of(task_name)
     values = [parse_value(text) for text in args]
     named = {} if kwargs is None else parse_kwargs(kwargs)
-    timeout_s = ClientSettings.resolve(**given).timeout_s
+    asked = _submit_options(given)
+    settings = {n: value for n, value in given.items() if n not in SubmitOptions.__annotations__}
+    timeout_s = ClientSettings.resolve(**settings).timeout_s
 
     async def submit(client: Client) -> int:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         # A batch of one: unlike those of `delay`, its keyword arguments can have any name.
         call = (task_name, values, named)
-        [task_id] = await client.submit_batch([call], priority=priority)
+        [task_id] = await client.submit_batch([call], priority=priority, **asked)
         if non_blocking:
             if as_json:
-                _show_submitted(client, task_id)
+                await _show_submitted(client, task_id, asked)
             else:
                 output.show_line(task_id)
             return DONE
@@ -112,15 +87,37 @@ def run_submit(
             result = await _outcome(client, task_id, left_s, f"task {task_name!r} ({task_id})")
         except TaskTimeout:
             if as_json:
-                _show_submitted(client, task_id)
+                await _show_submitted(client, task_id, asked)
             raise
         return _show_outcome(result, as_json=as_json)
 
-    return _run(given, submit)
+    return ask(settings, submit)
 
 
-def _show_submitted(client: Client, task_id: str) -> None:
+def _submit_options(given: Mapping[str, Any]) -> SubmitOptions:
+    """Return what is asked for of the task, with times for texts.
+
+    Raises:
+        ConfigurationError: one can't be what it is.
+    """
+    asked = {
+        name: given[name] for name in SubmitOptions.__annotations__ if given.get(name) is not None
+    }
+    if "eta" in asked:
+        asked["eta"] = parse_moment(asked["eta"], "--eta")
+    if "expires" in asked:
+        asked["expires"] = parse_moment(asked["expires"], "--expires", or_seconds=True)
+    options = cast("SubmitOptions", asked)
+    parse_options(options)
+    return options
+
+
+async def _show_submitted(client: Client, task_id: str, asked: SubmitOptions) -> None:
     status = client.get_status(task_id) or TaskStatus.QUEUED
+    if "eta" in asked or "countdown" in asked:
+        # The client isn't told when a task's time has come.
+        known = await client.get_task_result(task_id)
+        status = known.status if known else status
     output.show_json({"task_id": task_id, "status": status})
 
 
@@ -148,7 +145,7 @@ def _show_outcome(result: TaskResult, *, as_json: bool) -> int:
         if result.traceback:
             sys.stderr.write(result.traceback.rstrip("\n") + "\n")
         if result.status is TaskStatus.CANCELLED:
-            say(f"{who} was cancelled")
+            say(f"{who} was cancelled{f': {result.error}' if result.error else ''}")
         else:
             say(f"{who} failed: {result.error}")
     return DONE if succeeded else FAILED
@@ -158,24 +155,36 @@ def _show_outcome(result: TaskResult, *, as_json: bool) -> int:
 
 
 def run_status(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
-    """Show what is known of a task."""
+    """Show what is known of a task, and its attempts that failed."""
 
     async def status(client: Client) -> int:
         result = await client.get_task_result(task_id)
+        attempts = None if result is None else await _attempts(client, task_id)
         if as_json:
-            output.show_json(None if result is None else output.result_document(result))
+            output.show_json(None if result is None else output.result_document(result, attempts))
         elif result is not None:
             output.show_result(result)
+            if attempts:
+                output.show_line("")
+                output.show_attempts(attempts)
         if result is None:
             say(_unknown(task_id))
             return FAILED
         return DONE
 
-    return _run(given, status)
+    return ask(given, status)
+
+
+async def _attempts(client: Client, task_id: str) -> list[Attempt] | None:
+    """Return a task's failed attempts, or None if the token is for submitting alone."""
+    try:
+        return await client.attempts(task_id)
+    except SubmissionRefused:
+        return None
 
 
 def run_cancel(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
-    """Cancel a task that is queued."""
+    """Cancel a task that waits or runs."""
 
     async def cancel(client: Client) -> int:
         answer = await client.cancel(task_id)
@@ -188,11 +197,16 @@ def run_cancel(given: Mapping[str, Any], *, task_id: str, as_json: bool) -> int:
             return DONE
         if answer.status is None:
             say(_unknown(task_id))
+        elif answer.status is TaskStatus.RUNNING:
+            say(
+                f"task {task_id} still runs; it is cancelled as soon as it can be interrupted, "
+                f"unless it ends before: see `fastqueue status --task-id {task_id}`"
+            )
         else:
             say(f"task {task_id} isn't cancelled, for its status is {answer.status}")
         return FAILED
 
-    return _run(given, cancel)
+    return ask(given, cancel)
 
 
 def _unknown(task_id: str) -> str:
@@ -210,7 +224,7 @@ def run_stats(given: Mapping[str, Any], *, as_json: bool) -> int:
             _show_stats(answer)
         return DONE
 
-    return _run(given, stats)
+    return ask(given, stats)
 
 
 def _show_stats(stats: Mapping[str, Any]) -> None:

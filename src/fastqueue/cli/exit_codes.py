@@ -199,5 +199,5 @@ def _show_cause(error: TaskImportError) -> None:
 
 def _is_machinery(filename: str) -> bool:
     return filename.startswith("<frozen importlib") or filename.endswith(
-        (os.path.join("importlib", "__init__.py"), os.path.join("tasks", "registry.py"))
+        (os.path.join("importlib", "__init__.py"), os.path.join("tasks", "loading.py"))
     )

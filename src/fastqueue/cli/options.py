@@ -21,8 +21,10 @@ __all__ = [
     "ControlPlaneOptions",
     "Json",
     "LogLevelOfClient",
+    "SubmitCommandOptions",
     "SubworkerOptions",
     "TaskId",
+    "TaskIds",
     "TaskModules",
     "settings_as_options",
 ]
@@ -30,6 +32,13 @@ __all__ = [
 # -- one option each
 
 TaskId = Annotated[str, typer.Option(help="The id under which it was submitted.")]
+TaskIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID...",
+        help="Those with these ids: several with spaces between, or the option again.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document, for programs.")]
 TaskModules = Annotated[
     list[str] | None,
@@ -233,6 +242,79 @@ class ClientOptions(TypedDict, total=False):
     tls_cert: _TlsCert
     tls_key: _TlsKey
     log_level: LogLevelOfClient
+
+
+class SubmissionOptions(TypedDict, total=False):
+    """Name what may be asked for of one submission; as `fastqueue.client.options` does."""
+
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where it waits [default: default; what its definition says isn't known here].",
+        ),
+    ]
+    eta: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Don't start it before this time, in ISO 8601 with an offset: "
+            "2026-03-01T09:30:00+01:00.",
+        ),
+    ]
+    countdown: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Don't start it before so many seconds have passed."),
+    ]
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECONDS|TIME",
+            help="Cancel it if it hasn't started by then: in so many seconds, or at a time as for "
+            "--eta.",
+        ),
+    ]
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How often it is tried again after a failure [default: as its definition says].",
+        ),
+    ]
+    backoff: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="The wait before the first retry, doubled for each one after it [default: as its "
+            "definition says].",
+        ),
+    ]
+    backoff_max: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="The longest such wait [default: as its definition says]."
+        ),
+    ]
+    soft_time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long an attempt may run before an error that it may catch is raised in it "
+            "[default: as its definition says].",
+        ),
+    ]
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long an attempt may run before it is ended [default: as its definition "
+            "says].",
+        ),
+    ]
+
+
+class SubmitCommandOptions(SubmissionOptions, ClientOptions, total=False):
+    """Name the settings of `fastqueue submit`, and what it may ask for of its task."""
 
 
 _P = ParamSpec("_P")

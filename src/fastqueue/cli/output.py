@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from fastqueue.tasks.models import TaskResult
+    from fastqueue.tasks.models import Attempt, DeadLetter, TaskResult
 
 __all__ = [
     "as_json",
     "result_document",
+    "show_attempts",
+    "show_dead_letters",
     "show_facts",
     "show_json",
     "show_line",
@@ -40,6 +42,7 @@ _COLOURS = {
     TaskStatus.FAILURE: "red",
     TaskStatus.CANCELLED: "yellow",
     TaskStatus.RUNNING: "cyan",
+    TaskStatus.RETRYING: "yellow",
 }
 
 
@@ -61,10 +64,19 @@ def as_json(value: Any) -> str:
         return json.dumps(repr(value))
 
 
-def result_document(result: TaskResult) -> dict[str, Any]:
-    """Return what is known of a task as a JSON document would have it."""
+def result_document(
+    result: TaskResult, attempts: Sequence[Attempt] | None = None
+) -> dict[str, Any]:
+    """Return what is known of a task as a JSON document would have it.
+
+    Args:
+        result: what is known.
+        attempts: its attempts that failed and were followed by another; None is to leave them out.
+    """
     document = {one.name: getattr(result, one.name) for one in dataclasses.fields(result)}
     document["result"] = json.loads(as_json(result.result))
+    if attempts is not None:
+        document["attempts"] = [dataclasses.asdict(attempt) for attempt in attempts]
     return document
 
 
@@ -103,6 +115,42 @@ def show_result(result: TaskResult) -> None:
         "traceback": result.traceback,
     }
     show_facts(facts)
+
+
+def show_attempts(attempts: Iterable[Attempt]) -> None:
+    """Write the attempts of a task that failed and were followed by another."""
+    show_table(
+        ("failed attempt", "started", "completed", "subworker", "error"),
+        (
+            (
+                one.attempt,
+                _local(one.started_at),
+                _local(one.completed_at),
+                one.worker_id,
+                one.error,
+            )
+            for one in attempts
+        ),
+    )
+
+
+def show_dead_letters(letters: Iterable[DeadLetter]) -> None:
+    """Write tasks that failed for good."""
+    show_table(
+        ("task id", "task", "queue", "priority", "attempt", "failed", "error"),
+        (
+            (
+                one.task_id,
+                one.name,
+                one.queue,
+                one.priority,
+                one.attempt,
+                _local(one.died_at),
+                one.error,
+            )
+            for one in letters
+        ),
+    )
 
 
 def _local(time: datetime | None) -> str | None:

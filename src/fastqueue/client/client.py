@@ -368,21 +368,35 @@ class Client(ClientLifecycle):
         return iterate_completed(self._started(), list(dict.fromkeys(task_ids)), timeout)
 
     async def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task that waits; one that runs or is over is left as it is.
+        """Cancel a task, whether it waits or runs; one that is over is left as it is.
+
+        A coroutine that runs is cancelled, a process killed; a plain function gets an exception where it next runs
+        Python code; what goes on for 5 more seconds is given up with its subworker, which another
+        one replaces. Such a task is waited for, for at most `timeout`.
 
         Returns:
-            What came of it; truthy if the task is cancelled.
+            What came of it; truthy if the task is cancelled. One that still runs when `timeout` has
+            passed is cancelled later, unless it ends by itself before.
 
         Raises:
             ControlPlaneUnavailable: none answered within `timeout`.
         """
         connection = self._started()
+        deadline = connection.loop.time() + self._settings.timeout_s
         if not is_possible_id(task_id):
             return Cancellation(task_id=task_id, cancelled=False, status=None)
         answer: msg.Cancelled = await connection.requests.ask(
             lambda request: msg.Cancel(request, [task_id])
         )
         cancelled, status = answer.answers[0]
+        if status is TaskStatus.RUNNING:
+            try:
+                left_s = max(0.0, deadline - connection.loop.time())
+                async for result in self.as_completed([task_id], timeout=left_s):
+                    status = result.status
+                    cancelled = status is TaskStatus.CANCELLED
+            except TaskTimeout:
+                pass
         return Cancellation(task_id=task_id, cancelled=cancelled, status=status)
 
     # -- failures

@@ -10,7 +10,7 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
-from fastqueue.core.records import RETRIES_MAX, TaskOptions
+from fastqueue.core.records import RETRIES_MAX, WALL_TIME_MAX, TaskOptions
 from fastqueue.errors import ConfigurationError
 from fastqueue.tasks.policies import check_queue, seconds
 
@@ -29,6 +29,8 @@ class SubmitOptions(TypedDict, total=False):
         retries: how often it is tried again after a failure, in place of its definition's number.
         backoff: the wait before the first retry, in seconds or as a timedelta.
         backoff_max: the longest such wait.
+        soft_time_limit: how long an attempt may run before `SoftTimeLimit` is raised in it.
+        time_limit: how long it may run before it is ended.
     """
 
     queue: str | None
@@ -38,6 +40,8 @@ class SubmitOptions(TypedDict, total=False):
     retries: int | None
     backoff: float | timedelta | None
     backoff_max: float | timedelta | None
+    soft_time_limit: float | timedelta | None
+    time_limit: float | timedelta | None
 
 
 class Options(NamedTuple):
@@ -58,7 +62,7 @@ def parse_options(given: SubmitOptions) -> Options:
         TypeError: there is no such option.
     """
     asked = {name: value for name, value in given.items() if value is not None}
-    if unknown := sorted(asked.keys() - SubmitOptions.__annotations__.keys()):
+    if unknown := sorted(given.keys() - SubmitOptions.__annotations__.keys()):
         raise TypeError(
             f"a submission has no option {unknown[0]!r}; it has "
             f"{', '.join(SubmitOptions.__annotations__)}"
@@ -72,6 +76,11 @@ def parse_options(given: SubmitOptions) -> Options:
     eta = asked.get("eta")
     if eta is not None and not isinstance(eta, datetime):
         raise ConfigurationError(f"eta={eta!r:.100}: it is an aware datetime; see countdown")
+    if isinstance(asked.get("countdown"), datetime):
+        raise ConfigurationError(
+            f"countdown={asked['countdown']!r:.100}: it is a number of seconds or a timedelta from "
+            "now; a time of day is an eta"
+        )
     retries = asked.get("retries")
     if retries is not None and (type(retries) is not int or not 0 <= retries <= RETRIES_MAX):
         raise ConfigurationError(
@@ -87,6 +96,8 @@ def parse_options(given: SubmitOptions) -> Options:
         retries=retries,
         backoff_s=span("backoff"),
         backoff_max_s=span("backoff_max"),
+        soft_limit_s=span("soft_time_limit"),
+        time_limit_s=span("time_limit"),
     )
     return Options(queue, None if options == TaskOptions() else options)
 
@@ -103,4 +114,5 @@ def _moment(value: Any, now: float, setting: str) -> float | None:
             f"{name}={value!r} is naive, and could be any of two dozen times: give it a time zone, "
             "as in datetime.now(UTC) or .astimezone()"
         )
-    return max(0.0, value.timestamp())
+    # In another time zone the last day goes on for longer than the wire can say.
+    return min(max(0.0, value.timestamp()), WALL_TIME_MAX)

@@ -225,7 +225,7 @@ class SyncClient:
                 thread.call(lambda _: results.aclose())
 
     def cancel(self, task_id: str) -> Cancellation:
-        """Cancel a task that waits; one that runs or is over is left as it is."""
+        """Cancel a task, whether it waits or runs; one that is over is left as it is."""
         return self._call(lambda client: client.cancel(task_id))
 
     def attempts(self, task_id: str) -> list[Attempt]:

@@ -66,6 +66,8 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 send(effect.session, msg.Expired(list(effect.task_ids)))
             case fx.AnswerQuery():
                 engine.answers.answer(effect.session, effect.request, effect.task_ids, effect.live)
+            case fx.CancelRunning():
+                send(effect.session, msg.CancelRunning(list(effect.tasks)))
             case fx.RevokeLeases():
                 send(effect.session, msg.Revoked(list(effect.task_ids)))
             case fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect():

@@ -15,6 +15,7 @@ __all__ = [
     "LAZY",
     "CallbacksAdded",
     "CallbacksRemoved",
+    "CancelsRequested",
     "Change",
     "DeadLettersRemoved",
     "DeadLettersTrimmed",
@@ -112,6 +113,13 @@ class LeasesAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelsRequested:
+    """Tasks that run are to be cancelled, and whatever comes of that aren't leased again."""
+
+    keys: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class LeasesEnded:
     """Leases were given back: the tasks are as if never leased."""
 
@@ -204,7 +212,8 @@ class NamesOffered:
 
 
 Change = (
-    DeadLettersRemoved
+    CancelsRequested
+    | DeadLettersRemoved
     | DeadLettersTrimmed
     | ExpiriesPassed
     | TasksDelayed

@@ -69,6 +69,7 @@ class StoredTask(Struct, frozen=True, gc=False):
     lease_at_most_once: bool = False
     failures: int = 0
     options: TaskOptions | None = None
+    cancelling: bool = False
     belongs: tuple[str, int, str] | None = None
 
     @property

@@ -31,6 +31,7 @@ from fastqueue.core.requests import (
     cancel,
     client_ready,
     disconnect_client,
+    end_cancelled,
     query,
     refuse_unknown_names,
     watch,
@@ -73,7 +74,7 @@ class Core:
     def next_due(self) -> float | None:
         """Return the monotonic time at which a `Tick` has something to do, or None."""
         state = self.state
-        delay_s = state.delays.wait_s(state.last_tick_at)
+        delay_s = state.delays.wait_s(state.last_tick_at, state.last_tick)
         times = (
             None if delay_s is None else state.last_tick + delay_s,
             state.workers.next_deadline(),
@@ -118,10 +119,11 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
     give_up_silent(state, now, decision)
     expire_workers(state, command.at, now, decision)
     state.evict(now, decision)
+    end_cancelled(state, command.at, now, decision)
     trim_dead(state, decision)
     if state.refusals_due:
         refuse_unknown_names(state, command.at, now, decision)
-    look_for_due(state, command.at, decision)
+    look_for_due(state, command.at, now, decision)
     lease_ready(state, command.at, now, decision)
     for address in state.outbox.take_due(now):
         decision.effects.append(DeliverCallbacks(address))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import ExpiriesPassed, TasksDue, TasksRetried
-from fastqueue.core.delays import LOOK_AGAIN_S
 from fastqueue.core.effects import LoadDue, LoadExpired
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.opening import note_name, open_lane
@@ -35,9 +34,6 @@ __all__ = [
     "look_for_due",
     "make_ready",
 ]
-
-# Read from the store at one time; a turn has others to serve.
-_LOADED_MAX = 1_000
 
 
 class Retried:
@@ -83,15 +79,21 @@ def is_expired(task: Task, at: float) -> bool:
     return options is not None and options.expires_at is not None and options.expires_at <= at
 
 
-def look_for_due(state: State, at: float, decision: Decision) -> None:
-    """Ask the store for the tasks whose time has come, once."""
+def look_for_due(state: State, at: float, now: float, decision: Decision) -> None:
+    """Ask the store for the tasks whose time has come, once.
+
+    One kind at a time: a task may be of both, and what is done with one answer makes the other
+    untrue. Those that are due come first, since of them the expired ones are found anyway.
+    """
     delays = state.delays
-    if min(delays.next_due) <= at and not delays.is_loading_due:
+    if delays.is_loading_due or delays.is_loading_expired:
+        return
+    if min(delays.next_due) <= at and delays.held_off_until <= now:
         delays.is_loading_due = True
-        decision.effects.append(LoadDue(at, _LOADED_MAX))
-    if delays.next_expiry <= at and not delays.is_loading_expired:
+        decision.effects.append(LoadDue(at, state.limits.waiting_read_max))
+    elif delays.next_expiry <= at:
         delays.is_loading_expired = True
-        decision.effects.append(LoadExpired(at, _LOADED_MAX))
+        decision.effects.append(LoadExpired(at, state.limits.waiting_read_max))
 
 
 def due_loaded(state: State, command: DueLoaded, now: float, decision: Decision) -> None:
@@ -102,7 +104,10 @@ def due_loaded(state: State, command: DueLoaded, now: float, decision: Decision)
     finished = Finished(command.at)
     rows: list[tuple[int, int]] = []
     for stored in command.tasks:
-        task = make_ready(state, stored, command.at, now, decision, rows)
+        count = len(rows)
+        task = make_ready(state, stored, now, decision, rows)
+        if len(rows) == count:
+            delays.hold_off(stored, now)
         if task is not None and is_expired(task, command.at):
             expire(state, task, now, finished)
     if rows:
@@ -113,7 +118,6 @@ def due_loaded(state: State, command: DueLoaded, now: float, decision: Decision)
 def make_ready(
     state: State,
     stored: StoredTask,
-    at: float,
     now: float,
     decision: Decision,
     rows: list[tuple[int, int]],
@@ -122,6 +126,8 @@ def make_ready(
 ) -> Task | None:
     """Put one delayed task into its lane, and note its keys in `rows`.
 
+    It stays where it is, and nothing is noted, if there are too many lanes for it to have one.
+
     Returns:
         The task, if it is in memory now: its lane's window has room for it, or `hold` is set.
     """
@@ -129,8 +135,6 @@ def make_ready(
     queue, rank, name = stored.belongs
     lane = open_lane(state, queue, rank, name, decision)
     if lane is None:
-        # It stays where it is until other lanes are empty.
-        state.delays.next_due[rank] = at + LOOK_AGAIN_S
         return None
     note_name(state, lane, now)
     next_status(stored.status, TaskEvent.DUE)
@@ -161,7 +165,7 @@ def expired_loaded(state: State, command: ExpiredLoaded, now: float, decision: D
         stored = command.stored.get(task_id)
         if task is None and stored is not None:
             if stored.is_delayed:
-                task = make_ready(state, stored, command.at, now, decision, rows, hold=True)
+                task = make_ready(state, stored, now, decision, rows, hold=True)
             else:
                 task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
         if task is not None and task.status is TaskStatus.QUEUED:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fastqueue.core.commands import StoredTask
+
 __all__ = ["LOOK_AGAIN_S", "NEVER", "Delays"]
 
 NEVER: tuple[float, ...] = (math.inf,) * 4
@@ -35,6 +37,8 @@ class Delays:
         # Whether the store is being asked for what is due, or over.
         self.is_loading_due = False
         self.is_loading_expired = False
+        # By the monotonic clock: until then nothing that is due is looked for.
+        self.held_off_until = -math.inf
 
     def add(self, rank: int, due_at: float) -> None:
         """Note one more."""
@@ -45,13 +49,21 @@ class Delays:
         """Note when a task isn't to be started any more."""
         self.next_expiry = min(self.next_expiry, expires_at)
 
-    def wait_s(self, at: float) -> float | None:
+    def hold_off(self, stored: StoredTask, now: float) -> None:
+        """Leave a task that is due where it is for a moment: no lane is free for it."""
+        assert stored.belongs is not None
+        self.next_due[stored.belongs[1]] = -math.inf
+        self.held_off_until = now + LOOK_AGAIN_S
+
+    def wait_s(self, at: float, now: float) -> float | None:
         """Return in how many seconds from the time `at` there is something to do, or None.
 
         No longer than `LOOK_AGAIN_S`, since the clock may be set.
         """
-        due = min(
-            math.inf if self.is_loading_due else min(self.next_due),
-            math.inf if self.is_loading_expired else self.next_expiry,
-        )
-        return None if due == math.inf else max(0.0, min(due - at, LOOK_AGAIN_S))
+        waits_s: list[float] = []
+        due = min(self.next_due)
+        if due < math.inf and not self.is_loading_due:
+            waits_s.append(max(due - at, self.held_off_until - now))
+        if self.next_expiry < math.inf and not self.is_loading_expired:
+            waits_s.append(self.next_expiry - at)
+        return max(0.0, min(*waits_s, LOOK_AGAIN_S)) if waits_s else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastqueue.core.records import DeadLetterFilter, Lease, Refused, Result
+from fastqueue.core.records import DeadLetterFilter, Lease, Refused, Result, RunningTask
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "AnswerInspect",
     "AnswerQuery",
     "AnswerWatch",
+    "CancelRunning",
     "CloseSession",
     "DeliverCallbacks",
     "Effect",
@@ -58,6 +59,14 @@ class AcknowledgeReport:
 
     session: int
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRunning:
+    """Tell a subworker to cancel tasks that run there."""
+
+    session: int
+    tasks: Sequence[RunningTask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +229,7 @@ Effect = (
     | SendLeases
     | AcknowledgeReport
     | RevokeLeases
+    | CancelRunning
     | PushResults
     | PushStored
     | TellExpired

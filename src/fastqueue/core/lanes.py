@@ -40,6 +40,7 @@ class Task:
         "at_most_once",
         "attempt",
         "callback",
+        "cancelling",
         "client",
         "crashes",
         "failures",
@@ -80,6 +81,8 @@ class Task:
         self.crashes = crashes
         self.failures = failures
         self.options = options
+        # Somebody has asked for it to be cancelled: it isn't leased again.
+        self.cancelling = False
         self.is_suspect = False
         self.status = TaskStatus.QUEUED
         self.token = 0

@@ -23,6 +23,7 @@ from fastqueue.core.effects import (
 )
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK, Lane, Task
 from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
+from fastqueue.core.requests import tell_to_cancel
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
 from fastqueue.core.suspects import Crashed, lease_suspects, requeue
@@ -83,6 +84,7 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
     void = [h.task_id for h in command.held if not _keep_lease(state, worker, h, command, decision)]
     if void:
         decision.effects.append(RevokeLeases(command.session, void))
+    tell_to_cancel((task for task in worker.tasks.values() if task.cancelling), decision)
 
 
 def _keep_lease(
@@ -165,6 +167,8 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
             continue
         if outcome.succeeded:
             event = TaskEvent.SUCCEEDED
+        elif task.cancelling:
+            event = TaskEvent.CANCELLED
         elif outcome.crashed:
             crashed.add(state, task, outcome, now, finished)
             continue
@@ -202,7 +206,9 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
     for stored in command.tasks:
         if stored.task_id not in state.tasks:
             task = state.load(lane, stored)
-            if task.is_suspect:
+            if task.cancelling:
+                state.to_cancel.append(task)
+            elif task.is_suspect:
                 state.suspects[task.key] = task
             else:
                 state.lanes.put_last(task)
@@ -222,7 +228,7 @@ def lease_ready(state: State, at: float, now: float, decision: Decision) -> None
     batches: _Batches = {}
     may_lease = now >= state.leases_begin_at
     if may_lease and (state.suspects or state.reserved is not None):
-        lease_suspects(state, partial(_lease, state, batches))
+        lease_suspects(state, partial(_lease, state, batches), now, expired)
     for lanes in state.lanes.active:
         if lanes:
             if may_lease:

@@ -37,6 +37,8 @@ class CoreLimits:
         callbacks_max: callbacks waiting to be delivered.
         callback_addresses_max: distinct addresses they wait for.
         callback_deliveries_max: addresses to which callbacks are being sent at one time.
+        waiting_read_max: tasks that are due, or have expired, that are read from the store at one
+            time; a turn has others to serve.
         watched_max: ids one client session may watch that it didn't submit.
         session_grace_s: how long the tasks of a subworker whose connection ended wait for it to
             come back before they are leased again. The promise is 3 s; detection of the end and
@@ -77,6 +79,7 @@ class CoreLimits:
     callbacks_max: int = 1_000_000
     callback_addresses_max: int = 100_000
     callback_deliveries_max: int = 64
+    waiting_read_max: int = 1_000
     watched_max: int = 100_000
     session_grace_s: float = 1.0
     adoption_grace_s: float = 5.0

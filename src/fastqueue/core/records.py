@@ -20,6 +20,7 @@ __all__ = [
     "EPOCH_BITS",
     "LEASE_BITS",
     "SHORT_TEXT_LENGTH_MAX",
+    "WALL_TIME_MAX",
     "AttemptRecord",
     "Callback",
     "DeadLetter",
@@ -31,6 +32,7 @@ __all__ = [
     "PendingCallback",
     "Refused",
     "Result",
+    "RunningTask",
     "TaskId",
     "TaskOptions",
     "fencing_token",
@@ -47,7 +49,8 @@ Rank = Annotated[int, Meta(ge=0, le=3)]
 FormatCode = Annotated[int, Meta(ge=0, le=1)]
 
 # What a datetime can represent; also keeps out NaN and infinity.
-WallTime = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+WALL_TIME_MAX = 253_402_300_799.0
+WallTime = Annotated[float, Meta(ge=0.0, le=WALL_TIME_MAX)]
 
 # A year; keeps out NaN and infinity.
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
@@ -82,6 +85,8 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
         retries: how often the task may be tried again after a failure.
         backoff_s: the wait before the first retry, doubled each time.
         backoff_max_s: the longest such wait.
+        soft_limit_s: how long an attempt may run before `SoftTimeLimit` is raised in it.
+        time_limit_s: how long it may run before it is ended.
     """
 
     due_at: WallTime | None = None
@@ -89,6 +94,8 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = None
     backoff_s: Seconds | None = None
     backoff_max_s: Seconds | None = None
+    soft_limit_s: Seconds | None = None
+    time_limit_s: Seconds | None = None
 
 
 class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
@@ -121,6 +128,13 @@ class Lease(Struct, array_like=True, gc=False, omit_defaults=True):
     payload: bytes = b""
     failures: int = 0
     options: TaskOptions | None = None
+
+
+class RunningTask(Struct, array_like=True, frozen=True, gc=False):
+    """Name a lease whose task is to be cancelled where it runs."""
+
+    task_id: TaskId
+    token: int
 
 
 class HeldLease(Struct, array_like=True, frozen=True, gc=False):

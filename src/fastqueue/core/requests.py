@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import ResultsAccessed, TasksDue
+from fastqueue.core.changes import CancelsRequested, ResultsAccessed, TasksDue
 from fastqueue.core.delaying import make_ready
-from fastqueue.core.effects import AnswerCancel, AnswerQuery, AnswerWatch, PushStored
+from fastqueue.core.effects import (
+    AnswerCancel,
+    AnswerQuery,
+    AnswerWatch,
+    CancelRunning,
+    PushStored,
+)
 from fastqueue.core.lanes import SEQUENCE_BITS, Lane
-from fastqueue.core.records import Result
+from fastqueue.core.records import Result, RunningTask
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fastqueue.core.commands import Cancel, ClientReady, Query, Watch
     from fastqueue.core.decision import Decision
+    from fastqueue.core.lanes import Task
     from fastqueue.core.state import State
 
-__all__ = ["cancel", "client_ready", "disconnect_client", "query", "refuse_unknown_names", "watch"]
+__all__ = [
+    "cancel",
+    "client_ready",
+    "disconnect_client",
+    "end_cancelled",
+    "query",
+    "refuse_unknown_names",
+    "tell_to_cancel",
+    "watch",
+]
 
 
 def client_ready(state: State, command: ClientReady, now: float, decision: Decision) -> None:
@@ -42,10 +60,14 @@ def disconnect_client(state: State, session: int) -> None:
 
 
 def cancel(state: State, command: Cancel, now: float, decision: Decision) -> None:
-    """Cancel those tasks that wait; say of the others what they are."""
+    """Cancel those tasks that wait; have those that run cancelled by their subworkers.
+
+    The answer says what each of them is now. What comes of one that runs is its result.
+    """
     answers: dict[str, tuple[bool, TaskStatus]] = {}
     finished = Finished(command.at)
     due: list[tuple[int, int]] = []
+    running: list[Task] = []
     for task_id in dict.fromkeys(command.task_ids):
         task = state.tasks.get(task_id)
         if task is None:
@@ -53,12 +75,12 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
             if stored is None:
                 continue
             if stored.is_delayed:
-                task = make_ready(state, stored, command.at, now, decision, due, hold=True)
+                task = make_ready(state, stored, now, decision, due, hold=True)
             else:
                 task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
         if task is None:
             # It stays where it is: there are too many lanes for it to be in one.
-            answers[task_id] = (False, TaskStatus.SCHEDULED)
+            answers[task_id] = (False, command.stored[task_id].status)
             continue
         if task.status is TaskStatus.QUEUED:
             state.end_unreported(
@@ -71,12 +93,41 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
             answers[task_id] = (True, TaskStatus.CANCELLED)
         else:
             answers[task_id] = (False, task.status)
+            if task.status is TaskStatus.RUNNING and not task.cancelling:
+                task.cancelling = True
+                running.append(task)
+    if running:
+        decision.changes.append(CancelsRequested([task.key for task in running]))
+        tell_to_cancel(running, decision)
     if due:
         decision.changes.append(TasksDue(due))
     state.conclude(finished, now, decision)
     decision.effects.append(
         AnswerCancel(command.session, command.request, command.task_ids, answers)
     )
+
+
+def tell_to_cancel(tasks: Iterable[Task], decision: Decision) -> None:
+    """Tell subworkers to cancel tasks; one without a session is told when it is back."""
+    by_session: dict[int, list[RunningTask]] = {}
+    for task in tasks:
+        if task.worker is not None and task.worker.session:
+            running = RunningTask(task.task_id, task.token)
+            by_session.setdefault(task.worker.session, []).append(running)
+    decision.effects += [CancelRunning(session, told) for session, told in by_session.items()]
+
+
+def end_cancelled(state: State, at: float, now: float, decision: Decision) -> None:
+    """Cancel the tasks that ran when somebody asked for it, and whose lease has ended since."""
+    if not state.to_cancel:
+        return
+    finished = Finished(at)
+    for task in state.to_cancel:
+        if state.tasks.get(task.task_id) is task and task.status is TaskStatus.QUEUED:
+            error = "Cancelled: it was cancelled while it ran, and its subworker didn't finish it"
+            state.end_unreported(task, TaskEvent.CANCELLED, error, now, finished)
+    state.to_cancel.clear()
+    state.conclude(finished, now, decision)
 
 
 def query(state: State, command: Query, now: float, decision: Decision) -> None:

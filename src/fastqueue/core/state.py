@@ -124,6 +124,8 @@ class State:
         self.stale_outcomes = 0
         # Set while there is too little room for new tasks.
         self.disk_shortage: DiskSpace | None = None
+        # Tasks that ran when somebody cancelled them, and don't any more.
+        self.to_cancel: list[Task] = []
         # Tasks that wait for a subworker of their own, and the one that is kept free for them.
         self.suspects: dict[int, Task] = {}
         self.reserved: Worker | None = None
@@ -179,6 +181,7 @@ class State:
             stored.failures,
             stored.options,
         )
+        task.cancelling = stored.cancelling
         task.is_suspect = stored.crashes >= self.limits.isolate_after_crashes
         self.tasks[task.task_id] = task
         lane.in_memory += 1
@@ -201,7 +204,9 @@ class State:
             task.worker = None
 
     def put_back(self, tasks: list[Task]) -> None:
-        """Make tasks ready again whose lease brought no outcome."""
+        """Make tasks ready again whose lease brought no outcome, but for those to be cancelled."""
+        self.to_cancel += [task for task in tasks if task.cancelling]
+        tasks = [task for task in tasks if not task.cancelling]
         self.suspects.update((task.key, task) for task in tasks if task.is_suspect)
         self.lanes.put_back(task for task in tasks if not task.is_suspect)
 

@@ -50,6 +50,7 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_R, TaskEvent.QUARANTINED): TaskStatus.FAILURE,
     (_R, TaskEvent.NOT_REPEATED): TaskStatus.FAILURE,
     (_R, TaskEvent.RETRIED): TaskStatus.RETRYING,
+    (_R, TaskEvent.CANCELLED): TaskStatus.CANCELLED,
     (_R, TaskEvent.GAVE_UP): TaskStatus.CANCELLED,
     (_Q, TaskEvent.EXPIRED): TaskStatus.CANCELLED,
     (_S, TaskEvent.DUE): TaskStatus.QUEUED,

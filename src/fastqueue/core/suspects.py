@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import LeasesEnded, LeasesLost
+from fastqueue.core.delaying import expire, is_expired
 from fastqueue.core.effects import CloseSession, TellQuarantined, TellWorkerLost
 from fastqueue.core.lanes import SEQUENCE_MASK, Task
 from fastqueue.core.state import Finished
@@ -168,13 +169,21 @@ def _not_repeated_error(what: str, *, is_certain: bool) -> str:
     )
 
 
-def lease_suspects(state: State, lease: Callable[[Task, Worker], None]) -> None:
-    """Lease each suspect that an idle subworker can run; reserve one for those that wait."""
+def lease_suspects(
+    state: State, lease: Callable[[Task, Worker], None], now: float, expired: Finished
+) -> None:
+    """Lease each suspect that an idle subworker can run; reserve one for those that wait.
+
+    What isn't to be started any more is cancelled in passing.
+    """
     if state.reserved is not None:
         state.reserved.is_reserved = False
         state.reserved = None
     waiting = sorted(state.suspects.values(), key=lambda t: (t.lane.rank, t.key & SEQUENCE_MASK))
     for task in waiting:
+        if is_expired(task, expired.at):
+            expire(state, task, now, expired)
+            continue
         able = [w for w in state.workers.able(task.lane.name) if not w.suspects]
         idle = [worker for worker in able if not worker.tasks]
         if idle:

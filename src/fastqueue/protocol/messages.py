@@ -22,6 +22,7 @@ from fastqueue.core.records import (
     Outcome,
     Refused,
     Result,
+    RunningTask,
     ShortText,
     TaskId,
     TaskName,
@@ -40,6 +41,7 @@ __all__ = [
     "ROLE_SUPERVISOR",
     "STACK_CHARS_MAX",
     "Cancel",
+    "CancelRunning",
     "Cancelled",
     "Capacity",
     "Challenge",
@@ -359,6 +361,12 @@ class Revoked(Struct, array_like=True, tag=33, frozen=True, gc=False):
     task_ids: list[str]
 
 
+class CancelRunning(Struct, array_like=True, tag=34, frozen=True, gc=False):
+    """Have tasks cancelled that run; what comes of it is in their outcomes."""
+
+    tasks: list[RunningTask]
+
+
 ToControlPlane = (
     Submit
     | Cancel
@@ -375,7 +383,7 @@ ToControlPlane = (
     | Died
 )
 ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push | Expired
-ToSubworker = Leases | Reported | Revoked
+ToSubworker = Leases | Reported | Revoked | CancelRunning
 
 encode = msgspec.msgpack.Encoder().encode
 

@@ -36,14 +36,20 @@ class WindowRow(NamedTuple):
 
 
 class Due(NamedTuple):
-    """Carry delayed tasks that are due, and when, by rank, the next of the others is."""
+    """Carry delayed tasks that are due, and when, by rank, the next of the others is.
+
+    That is `-inf` where there are more of them due than were asked for, or may be.
+    """
 
     tasks: list[StoredTask]
     next_due: Sequence[float]
 
 
 class Expired(NamedTuple):
-    """Carry (expires at, task id) of tasks not to be started any more, and the next such time."""
+    """Carry (expires at, task id) of tasks not to be started any more, and the next such time.
+
+    That is `-inf` where there are more of them than were asked for, or may be.
+    """
 
     rows: list[tuple[float, str]]
     next_expiry: float

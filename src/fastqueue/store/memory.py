@@ -42,6 +42,7 @@ class _Task:
     attempt: int = 0
     crashes: int = 0
     failures: int = 0
+    cancelling: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -230,7 +231,7 @@ class MemoryStore:
         next_due = list(self._next_due(at))
         if len(due) > limit:
             rank = due[limit][0]
-            next_due[rank:] = [at] * (4 - rank)
+            next_due[rank:] = [-math.inf] * (4 - rank)
         return Due([self._stored(key) for *_, key in due[:limit]], next_due)
 
     def _next_due(self, after: float) -> tuple[float, ...]:
@@ -240,7 +241,7 @@ class MemoryStore:
     def read_expired(self, at: float, limit: int) -> Expired:
         """Return tasks that aren't to be started at `at` any more, the earliest first."""
         rows = sorted(row for row in self._tables.expiries if row[0] <= at)[:limit]
-        return Expired(rows, at if len(rows) == limit else self._next_expiry(at))
+        return Expired(rows, -math.inf if len(rows) == limit else self._next_expiry(at))
 
     def _next_expiry(self, after: float) -> float:
         return min((row[0] for row in self._tables.expiries if row[0] > after), default=math.inf)
@@ -297,6 +298,7 @@ class MemoryStore:
             *lease,
             task.failures,
             task.new.options,
+            task.cancelling,
             None if key not in self._tables.delayed else self._tables.delayed[key][1:],
         )
 
@@ -327,6 +329,9 @@ class MemoryStore:
                 for new_key, old_key in change.rows:
                     del t.delayed[old_key]
                     self._move(new_key, old_key)
+            case ch.CancelsRequested():
+                for key in change.keys:
+                    t.tasks[key] = dataclasses.replace(t.tasks[key], cancelling=True)
             case ch.ExpiriesPassed():
                 for expiry in change.rows:
                     del t.expiries[expiry]

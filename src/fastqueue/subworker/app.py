@@ -121,6 +121,16 @@ class Subworker:
         if self._runtime is not None:
             await self._runtime.connected.wait()
 
+    @property
+    def is_worn_out(self) -> bool:
+        """Say whether a task here can't be ended."""
+        return self._runtime is not None and self._runtime.worn_out.is_set()
+
+    async def worn_out(self) -> None:
+        """Wait until a task here can't be ended: another process is to take over."""
+        if self._runtime is not None:
+            await self._runtime.worn_out.wait()
+
     async def finish(self, delivery_s: float) -> bool:
         """Take nothing new, finish what runs, and deliver it; `stop` is still to be called.
 

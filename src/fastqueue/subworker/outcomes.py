@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastqueue.config import SerializationFormat
 from fastqueue.core.records import Outcome
 from fastqueue.errors import Cancel, FastQueueError
+from fastqueue.subworker.interruption import Cancelled, TimeLimit
 from fastqueue.tasks.serializer import encode_result
 
 if TYPE_CHECKING:
@@ -117,15 +118,22 @@ def failed(
         text,
         shown,
         retry_in_s=None if policy is None else _retry_in_s(policy, lease, error),
-        cancelled=issubclass(type(error), Cancel),
+        cancelled=issubclass(type(error), (Cancel, Cancelled)),
     )
 
 
 def _retry_in_s(policy: RetryPolicy, lease: Lease, error: BaseException) -> float | None:
+    if type(error) is Cancelled:
+        return None
+    if type(error) is TimeLimit:
+        error = TimeoutError()  # as which a definition has it among the errors to try again
     asked = lease.options
     if asked is not None:
         policy = policy.overridden(asked.retries, asked.backoff_s, asked.backoff_max_s)
-    return policy.wait_s(error, lease.failures, random.random())  # noqa: S311 - for jitter
+    try:
+        return policy.wait_s(error, lease.failures, random.random())  # noqa: S311 - for jitter
+    except BaseException:  # noqa: BLE001 - a hint is read from the error, by its own code
+        return None
 
 
 def interrupted(lease: Lease, at: float) -> Outcome:

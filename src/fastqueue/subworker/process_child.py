@@ -19,11 +19,13 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from fastqueue.errors import TaskImportError, TaskNameConflict
+from fastqueue.errors import SoftTimeLimit, TaskImportError, TaskNameConflict
 from fastqueue.protocol.framing import FrameDecoder, frame
 from fastqueue.subworker.calls import await_coroutine, call_function
+from fastqueue.subworker.interruption import Interruptions, ThreadInterrupts, limits_of
 from fastqueue.subworker.outcomes import failed
 from fastqueue.subworker.process_messages import (
     CannotStart,
@@ -37,12 +39,13 @@ from fastqueue.subworker.process_messages import (
     encode,
 )
 from fastqueue.tasks.loading import load_task_modules
+from fastqueue.tasks.policies import TimeLimits
 from fastqueue.tasks.serializer import allow_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastqueue.core.records import Outcome
+    from fastqueue.core.records import Lease, Outcome
     from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
 
 __all__ = ["serve"]
@@ -138,16 +141,66 @@ class _Tasks:
             return failed(lease, error, time.time(), time.time())
         if inspect.iscoroutinefunction(definition.function):
             return self._run_coroutine(definition, run)
+        limit = _SoftLimit(limits_of(definition.limits, lease).soft_s)
         context = contextvars.Context()
-        return context.run(call_function, definition, lease, run.result_bytes_max)
+        return context.run(call_function, definition, lease, run.result_bytes_max, limit)
 
     def _run_coroutine(self, definition: TaskDefinition, run: Run) -> Outcome:
         if self._runner is None:
             import uvloop  # most processes need none
 
             self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        coroutine = await_coroutine(definition, run.lease, run.result_bytes_max)
+        lease, most = run.lease, run.result_bytes_max
+        soft_s = limits_of(definition.limits, lease).soft_s
+        if soft_s is None:
+            coroutine = await_coroutine(definition, lease, most)
+        else:
+            coroutine = _await_softly(definition, lease, most, soft_s)
         return self._runner.run(coroutine, context=contextvars.Context())
+
+
+async def _await_softly(
+    definition: TaskDefinition, lease: Lease, result_bytes_max: int, soft_s: float
+) -> Outcome:
+    """Run a coroutine function, in which a soft limit is raised by this loop's own timer."""
+    this_task = asyncio.current_task()
+    interruptions = Interruptions(
+        asyncio.get_running_loop(),
+        ThreadInterrupts(),
+        lambda _: this_task,
+        lambda *_: False,
+        lambda *_: None,
+    )
+    interruptions.watch(lease.token, TimeLimits(soft_s=soft_s))
+    softened = partial(interruptions.softened, lease.token)
+    try:
+        return await await_coroutine(definition, lease, result_bytes_max, softened)
+    finally:
+        interruptions.forget(lease.token)
+
+
+class _SoftLimit:
+    """Raise `SoftTimeLimit` in what runs in this context for too long, by an alarm of the system.
+
+    It comes out of a call that waits, too. None is no limit.
+    """
+
+    def __init__(self, soft_s: float | None) -> None:
+        self._soft_s = soft_s
+
+    def __enter__(self) -> None:
+        if self._soft_s is not None:
+            signal.signal(signal.SIGALRM, self._raise)
+            # A timer of 0 would be none.
+            signal.setitimer(signal.ITIMER_REAL, max(self._soft_s, 1e-6))
+
+    def __exit__(self, *_: object) -> None:
+        if self._soft_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def _raise(self, *_: object) -> None:
+        raise SoftTimeLimit(f"it has run for {self._soft_s:g} s, its soft time limit")
 
 
 def _leave_signals_to_the_subworker() -> None:

@@ -98,7 +98,7 @@ class ProcessPool:
         processes_max: how many there are at one time.
         setup: what each is told first.
         folder: their current directory; None is ours.
-        on_begun: called with a task's token when a process is about to get it.
+        on_begun: called with a lease when a process is about to get its task.
         on_outcomes: called with what has come of some tasks.
     """
 
@@ -107,7 +107,7 @@ class ProcessPool:
         processes_max: int,
         setup: Setup,
         folder: str | None,
-        on_begun: Callable[[int], None],
+        on_begun: Callable[[Lease], None],
         on_outcomes: Callable[[Iterable[Outcome]], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -144,20 +144,21 @@ class ProcessPool:
         insort(self._waiting, job, key=lambda one: one.lease.rank)
         self._dispatch()
 
-    def kill(self, token: int) -> bool:
+    def kill(self, token: int) -> float | None:
         """End a task, with its process if it has begun; nothing more is heard of it.
 
         Returns:
-            Whether it was here.
+            When it began, in seconds since the Unix epoch, or now if it hasn't; None if it isn't
+            here.
         """
         if self.withdraw(token):
-            return True
+            return time.time()
         for worker in self._workers:
             if worker.job is not None and worker.job.lease.token == token:
                 worker.job.is_killed = True
                 worker.process.kill()
-                return True
-        return False
+                return worker.job.started_at
+        return None
 
     def withdraw(self, token: int) -> bool:
         """Take a task back that waits for a process; say whether it did."""
@@ -244,7 +245,7 @@ class ProcessPool:
         if job.policy.tasks_max is not None:
             worker.tasks_max = min(worker.tasks_max, job.policy.tasks_max)
         job.started_at = time.time()
-        self._on_begun(job.lease.token)
+        self._on_begun(job.lease)
         worker.process.expect(job.result_bytes_max)
         worker.process.send(Run(job.lease, job.result_bytes_max))
         if job.policy.memory_bytes_max is not None and self._look is None:

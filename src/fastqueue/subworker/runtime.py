@@ -22,17 +22,24 @@ from fastqueue.core.records import HeldLease, Outcome
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 from fastqueue.subworker.calls import call_function
+from fastqueue.subworker.interruption import (
+    Cancelled,
+    Interruptions,
+    ThreadInterrupts,
+    limits_of,
+)
 from fastqueue.subworker.outcomes import failed, interrupted, returned
 from fastqueue.subworker.prefetch import Prefetch
 from fastqueue.subworker.process_messages import Setup
 from fastqueue.subworker.process_pool import ProcessPool
 from fastqueue.subworker.threads import ThreadExecutor
+from fastqueue.tasks.policies import TimeLimits
 from fastqueue.tasks.serializer import decode_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastqueue.core.records import Lease
+    from fastqueue.core.records import Lease, RunningTask
     from fastqueue.link.connection import Connection
     from fastqueue.subworker.board import Board
     from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
@@ -78,11 +85,21 @@ class Runtime:
         self._board = board
         self._prefetch = Prefetch(slots, time.monotonic())
         self._threads = ThreadExecutor(self._loop, slots, self._on_outcomes)
+        self._interrupts = ThreadInterrupts()
+        self._interruptions = Interruptions(
+            self._loop,
+            self._interrupts,
+            lambda token: self._running.get(token),
+            self._kill_process,
+            self._on_stuck,
+        )
+        # Set when a task can't be ended: its slot is lost until another process takes over.
+        self.worn_out = asyncio.Event()
         self._processes = ProcessPool(
             min(slots, processes_max or os.cpu_count() or 1),
             setup or Setup([], "", "info", allow_pickle=False),
             _current_folder(),
-            self._note_begun,
+            self._on_process_begun,
             self._on_outcomes,
         )
         self._connection: Connection | None = None
@@ -157,6 +174,8 @@ class Runtime:
                     self._acknowledged(message.sequence)
                 case msg.Revoked():
                     self._revoke(message.task_ids)
+                case msg.CancelRunning():
+                    self._cancel(message.tasks)
         self._start_ready()
 
     # -- leases
@@ -180,6 +199,45 @@ class Runtime:
                 del self._running[lease.token]
             if lease.token not in self._running:
                 self._forget(task_id)
+
+    def _cancel(self, tasks: Iterable[RunningTask]) -> None:
+        """End tasks that somebody cancelled, whether they have begun or not."""
+        for task in tasks:
+            lease = self._held.get(task.task_id)
+            if lease is None or lease.token != task.token:
+                continue
+            if lease.token in self._running:
+                definition = self._definitions[lease.name]
+                self._interruptions.cancel(lease.token, definition.limits)
+            elif self._is_queued(lease):
+                now = time.time()
+                self._running[lease.token] = None
+                self._on_outcomes([failed(lease, Cancelled(), now, now)])
+
+    def _is_queued(self, lease: Lease) -> bool:
+        """Say whether a lease waits here for a slot; if so, it doesn't any more."""
+        queued = self._queued[lease.rank]
+        for entry in queued:
+            if entry[1] is lease:
+                queued.remove(entry)
+                return True
+        return False
+
+    def _on_stuck(self, token: int, error: BaseException) -> None:
+        """Report a task that goes on although it was interrupted, and ask for a replacement."""
+        lease = next((held for held in self._held.values() if held.token == token), None)
+        if lease is None:
+            return
+        logger.error(
+            "task %s (%s) goes on although %s; this subworker is replaced",
+            lease.name,
+            lease.task_id,
+            error,
+        )
+        definition = self._definitions[lease.name]
+        now = time.time()
+        self._on_outcomes([failed(lease, error, now, now, definition.retry)])
+        self.worn_out.set()
 
     def _forget(self, task_id: str) -> None:
         self._held.pop(task_id, None)
@@ -249,10 +307,18 @@ class Runtime:
             self._running[lease.token] = None
             self._processes.submit(definition, lease, self._result_bytes_max)
             return
-        self._note_begun(lease.token)
+        if self._board is not None:
+            self._board.add(lease.token)
+        if definition.limits or lease.options is not None:
+            limits = limits_of(definition.limits, lease)
+            if limits:
+                self._interruptions.watch(lease.token, limits)
         if definition.executor == "thread":
             self._running[lease.token] = None
-            self._threads.submit(partial(call_function, definition, lease, self._result_bytes_max))
+            running = self._interrupts.running(lease.token)
+            self._threads.submit(
+                partial(call_function, definition, lease, self._result_bytes_max, running)
+            )
             return
         self._running[lease.token] = self._loop.create_task(
             self._run_coroutine(definition, lease, started_at),
@@ -260,9 +326,26 @@ class Runtime:
             context=contextvars.Context(),
         )
 
-    def _note_begun(self, token: int) -> None:
+    def _on_process_begun(self, lease: Lease) -> None:
         if self._board is not None:
-            self._board.add(token)
+            self._board.add(lease.token)
+        # The soft limit is kept in the process itself.
+        hard_s = limits_of(self._definitions[lease.name].limits, lease).hard_s
+        if hard_s is not None:
+            self._interruptions.watch(lease.token, TimeLimits(hard_s=hard_s))
+
+    def _kill_process(self, token: int, error: BaseException) -> bool:
+        """End a task in a process of its own and report why; say whether it was one."""
+        started_at = self._processes.kill(token)
+        if started_at is None:
+            return False
+        lease = next((held for held in self._held.values() if held.token == token), None)
+        if lease is None:
+            del self._running[token]  # it was revoked: nobody wants to know
+        else:
+            policy = self._definitions[lease.name].retry
+            self._on_outcomes([failed(lease, error, started_at, time.time(), policy)])
+        return True
 
     async def _run_coroutine(
         self, definition: TaskDefinition, lease: Lease, started_at: float
@@ -271,13 +354,18 @@ class Runtime:
             args, kwargs = decode_arguments(
                 lease.payload, SerializationFormat.of_code(lease.format)
             )
-            value = await definition.function(*args, **kwargs)
+            coroutine = definition.function(*args, **kwargs)
+            if definition.limits or lease.options is not None:
+                coroutine = self._interruptions.softened(lease.token, coroutine)
+            value = await coroutine
             outcome = returned(lease, value, started_at, time.time(), self._result_bytes_max)
         except BaseException as error:
             # Not isinstance, which asks the error itself what its class is.
             is_cancelled = issubclass(type(error), asyncio.CancelledError)
             if is_cancelled and self._held.get(lease.task_id) is not lease:
                 raise  # by the drain, which has given the lease back
+            if is_cancelled and (why := self._interruptions.error_of(lease.token)) is not None:
+                error = why.with_traceback(error.__traceback__)
             outcome = failed(lease, error, started_at, time.time(), definition.retry)
         self._on_outcomes((outcome,))
 
@@ -295,6 +383,7 @@ class Runtime:
         for outcome in outcomes:
             if self._running.pop(outcome.token, _NOTHING) is _NOTHING:
                 continue  # it was interrupted, and that is reported
+            self._interruptions.forget(outcome.token)
             held = self._held.get(outcome.task_id)
             stays_noted = False
             if held is not None and held.token == outcome.token:

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     from fastqueue.config import SubworkerSettings
 
-__all__ = ["CANNOT_START", "CONNECTED", "IMPORTED", "STOP_MARGIN_S", "Supervisor", "numbered"]
+__all__ = [
+    "CANNOT_START",
+    "CONNECTED",
+    "IMPORTED",
+    "STOP_MARGIN_S",
+    "WORN_OUT",
+    "Supervisor",
+    "numbered",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +70,8 @@ _FAULTS = frozenset(
 _BACKOFF_MAX_S = 5.0
 # A child that ran for this long didn't die of what the one before it died of.
 _STEADY_S = 10.0
+WORN_OUT = 75
+"""The exit code of a child that ran a task which can't be ended: another takes its place."""
 # After the grace period a child still gives back leases and has its last reports acknowledged.
 STOP_MARGIN_S = 6.0
 """What stopping a child may take beyond the grace period, in seconds."""
@@ -207,11 +217,14 @@ class Supervisor:
         while not self._stopping.is_set():
             started_at = time.monotonic()
             try:
-                how, by_itself = await self._run(child)
+                how, by_itself, is_worn_out = await self._run(child)
             except OSError as error:
-                how, by_itself = f"can't be started: {error}", True
+                how, by_itself, is_worn_out = f"can't be started: {error}", True, False
             if self._stopping.is_set():
                 return
+            if is_worn_out:
+                logger.warning("subworker %s is replaced", child.worker_id)
+                continue
             tries = tries + 1 if by_itself else 0
             if tries >= _TRIES_MAX and not child.imported.is_set():
                 raise ConfigurationError(
@@ -233,14 +246,18 @@ class Supervisor:
             for wait in waits:
                 wait.cancel()
 
-    async def _run(self, child: _Child) -> tuple[str, bool]:
-        """Run one process to its end; return how it ended, and whether nobody else ended it."""
+    async def _run(self, child: _Child) -> tuple[str, bool, bool]:
+        """Run one process to its end.
+
+        Returns:
+            How it ended, whether nobody else ended it, and whether it is to be replaced at once.
+        """
         ours, theirs = socket.socketpair()
         with ours, contextlib.closing(Board.create(self._settings.concurrency)) as board:
             with theirs:
                 process = await self._spawn(child, board, theirs)
             if process is None:
-                return "wasn't started", False
+                return "wasn't started", False, False
             if self._stopping.is_set():
                 child.send_signal(signal.SIGTERM)
             logger.debug("subworker %s is process %d", child.worker_id, process.pid)
@@ -260,7 +277,7 @@ class Supervisor:
         how = how_it_ended(code)
         if instance and self._on_death is not None:
             self._on_death(instance, how, running)
-        return f"(process {process.pid}) {how}", code >= 0 or -code in _FAULTS
+        return f"(process {process.pid}) {how}", code >= 0 or -code in _FAULTS, code == WORN_OUT
 
     async def _spawn(
         self, child: _Child, board: Board, theirs: socket.socket

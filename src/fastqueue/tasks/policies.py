@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_QUEUE",
+    "NO_LIMITS",
     "RETRIES_MAX",
     "DefinitionOptions",
     "Delivery",
     "ProcessPolicy",
     "RetryPolicy",
+    "TimeLimits",
     "check_queue",
     "process_policy_of",
     "retry_policy_of",
     "seconds",
+    "time_limits_of",
 ]
 
 RETRIES_MAX = 1_000
@@ -56,6 +59,8 @@ class DefinitionOptions(TypedDict, total=False):
     jitter: bool
     retry_on: type[BaseException] | tuple[type[BaseException], ...]
     no_retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    soft_time_limit: float | timedelta | None
+    time_limit: float | timedelta | None
     executor: Literal["process"]
     max_tasks_per_child: int
     memory_limit: int
@@ -147,10 +152,11 @@ class RetryPolicy:
         kind = type(error)
         if issubclass(kind, Cancel):
             return None
-        if isinstance(error, Retry):
+        if issubclass(kind, Retry):
             if failures >= (self.retries or ASKED_RETRIES):
                 return None
-            return self._backoff_s(failures, chance) if error.after_s is None else error.after_s
+            asked_s = _read(lambda: error.after_s)  # type: ignore[attr-defined]
+            return self._backoff_s(failures, chance) if asked_s is None else asked_s
         if failures >= self.retries:
             return None
         if not issubclass(kind, self.retry_on) or issubclass(kind, self.no_retry_on):
@@ -164,6 +170,31 @@ class RetryPolicy:
         return wait_s * (1 - chance / 2) if self.jitter else wait_s
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLimits:
+    """Say how long one attempt of a task may run, in seconds; None is as long as it takes.
+
+    Attributes:
+        soft_s: after this `SoftTimeLimit` is raised in it, which it may catch.
+        hard_s: after this it is ended.
+    """
+
+    soft_s: float | None = None
+    hard_s: float | None = None
+
+    def __bool__(self) -> bool:
+        """Say whether there is a limit."""
+        return self.soft_s is not None or self.hard_s is not None
+
+    def overridden(self, soft_s: float | None, hard_s: float | None) -> TimeLimits:
+        """Return these limits with what a submission asks for in their place."""
+        return TimeLimits(
+            soft_s=self.soft_s if soft_s is None else soft_s,
+            hard_s=self.hard_s if hard_s is None else hard_s,
+        )
+
+
+NO_LIMITS = TimeLimits()
 _DEFAULT_RETRY = RetryPolicy()
 
 
@@ -212,6 +243,25 @@ def retry_policy_of(options: DefinitionOptions) -> RetryPolicy:
     )
 
 
+def time_limits_of(options: DefinitionOptions) -> TimeLimits:
+    """Return what the options of a definition say about how long it may run.
+
+    Raises:
+        ConfigurationError: a limit can't be what it is.
+    """
+
+    def limit(name: Literal["soft_time_limit", "time_limit"]) -> float | None:
+        value = options.get(name)
+        return None if value is None else seconds(value, name)
+
+    soft_s, hard_s = limit("soft_time_limit"), limit("time_limit")
+    if soft_s is not None and hard_s is not None and soft_s >= hard_s:
+        raise ConfigurationError(
+            f"soft_time_limit={soft_s:g} s never comes before time_limit={hard_s:g} s: make it less"
+        )
+    return TimeLimits(soft_s=soft_s, hard_s=hard_s)
+
+
 def check_queue(name: object) -> str:
     """Return a queue's name.
 
@@ -246,18 +296,22 @@ def _hinted_s(error: BaseException) -> float | None:
     10.2.3) of its `response`, as the errors of HTTP clients have them. Never raises: it reads what
     user code made.
     """
-    finders: tuple[Callable[[], Any], ...] = (
-        lambda: error.retry_after,  # type: ignore[attr-defined]
-        lambda: error.response.headers["Retry-After"],  # type: ignore[attr-defined]
-    )
-    for find in finders:
-        try:
-            hint = _to_seconds(find())
-        except Exception:  # noqa: BLE001, S112 - the error's own code, or no such thing
-            continue
-        if math.isfinite(hint):
-            return min(max(hint, 0.0), _WAIT_MAX_S)
-    return None
+    hint_s = _read(lambda: error.retry_after)  # type: ignore[attr-defined]
+    if hint_s is None:
+        hint_s = _read(lambda: error.response.headers["Retry-After"])  # type: ignore[attr-defined]
+    return hint_s
+
+
+def _read(find: Callable[[], Any]) -> float | None:
+    """Return a wait in seconds that user code may have made, within bounds; None if it is none.
+
+    Never raises.
+    """
+    try:
+        wait_s = float(_to_seconds(find()))
+    except BaseException:  # noqa: BLE001 - the error's own code, or no such thing
+        return None
+    return min(max(wait_s, 0.0), _WAIT_MAX_S) if math.isfinite(wait_s) else None
 
 
 def _to_seconds(hint: Any) -> float:

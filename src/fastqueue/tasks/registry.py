@@ -23,13 +23,16 @@ from typing import (
 from fastqueue.errors import ConfigurationError, TaskNameConflict
 from fastqueue.tasks.policies import (
     DEFAULT_QUEUE,
+    NO_LIMITS,
     DefinitionOptions,
     Delivery,
     ProcessPolicy,
     RetryPolicy,
+    TimeLimits,
     check_queue,
     process_policy_of,
     retry_policy_of,
+    time_limits_of,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class TaskDefinition:
         delivery: `at_least_once`, or `at_most_once` for a task that is never to be run twice.
         queue: where its tasks wait, if the submission doesn't say.
         retry: when it is tried again after a failure.
+        limits: how long an attempt may run.
         process: what bounds its processes, if it runs in some.
     """
 
@@ -78,6 +82,7 @@ class TaskDefinition:
     delivery: Delivery = "at_least_once"
     queue: str = DEFAULT_QUEUE
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: TimeLimits = NO_LIMITS
     process: ProcessPolicy | None = None
 
     @property
@@ -190,6 +195,10 @@ def task(
         jitter: whether up to half of each wait is taken off at random: yes.
         retry_on: the errors that are tried again, one type or a tuple: `Exception`.
         no_retry_on: the ones among them that aren't: none.
+        soft_time_limit: how long an attempt may run before `SoftTimeLimit` is raised in it, which
+            it may catch, in seconds or as a timedelta: none.
+        time_limit: how long it may run before it is ended: none. The attempt has failed then, and
+            is tried again as after any other failure.
         executor: "process" runs it in a child process of the subworker, for what computes, crashes
             or must be stopped; a coroutine function then has an event loop there.
         max_tasks_per_child: how many tasks such a process runs before it is replaced: any number.
@@ -245,6 +254,7 @@ def _register(function: _Function, name: str | None, options: DefinitionOptions)
         delivery=delivery,
         queue=check_queue(options.get("queue", DEFAULT_QUEUE)),
         retry=retry_policy_of(options),
+        limits=time_limits_of(options),
         process=process,
     )
     try:

@@ -11,7 +11,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.stack.callbacks import FORBIDDEN, LISTENERS
+from tests.simulation.stack.processes import RETRIES
 
+from fastqueue.client.options import SubmitOptions
 from fastqueue.errors import (
     ClientStateError,
     ControlPlaneUnavailable,
@@ -88,8 +90,9 @@ class Calls:
             self.world.ledger.fates[key] = "ok"
             return "work", (key, "ok", chance.uniform(0.1, 0.3))
         name = chance.choices(("work", "rare", "once", "ghost"), (12, 4, 4, 1))[0]
-        fate = chance.choices(("ok", "fail", "kill"), (30, 5, 1))[0]
+        fate = chance.choices(("ok", "fail", "flaky", "kill"), (30, 5, 4, 1))[0]
         self.world.ledger.fates[key] = fate
+        self.world.ledger.retries[key] = RETRIES[name].retries
         if name == "once":
             self.world.ledger.once.add(key)
         return name, (key, fate, chance.choice((0.0, 0.0, 0.01, 0.1, 0.4, 1.5)))
@@ -162,10 +165,28 @@ class Calls:
 
     # -- calls
 
+    def _options(self, name: str, key: int) -> SubmitOptions:
+        """Return what a submission asks for, and have the ledger know it."""
+        chance, ledger, asked = self.world.chance, self.world.ledger, SubmitOptions()
+        if chance.random() < 0.3:
+            asked["countdown"] = chance.choice((0.0, 0.05, 0.4, 2.0, 6.0))
+            ledger.due[key] = self.world.wall() + asked["countdown"]
+        if chance.random() < 0.2:
+            asked["expires"] = chance.choice((0.0, 0.05, 0.4, 2.0, 6.0))
+            ledger.expires[key] = self.world.wall() + asked["expires"]
+        if name != "once" and chance.random() < 0.2:
+            asked["retries"] = ledger.retries[key] = chance.choice((0, 1, 3))
+            asked["backoff"] = 0.2
+        return asked
+
     async def delay(self) -> None:
         name, args = self._arguments()
         priority = self.world.chance.choice(_PRIORITIES)
-        submitted = self.client.delay(name, *args, priority=priority)
+        if options := self._options(name, args[0]):
+            optioned = self.client.options(priority=priority, **options)
+            submitted = optioned.delay(name, *args)
+        else:
+            submitted = self.client.delay(name, *args, priority=priority)
         task_id = await self._timed(submitted, is_flushed=True)
         self.world.acknowledge(args[0], task_id)
         if self.world.chance.random() < 0.5:
@@ -243,7 +264,11 @@ class Calls:
     async def cancel(self) -> None:
         ids = self._known_ids()
         task_id = self.world.chance.choice(ids)
-        answer = await self._timed(self.client.cancel(task_id))
+        self.world.ledger.asked_to_cancel.add(task_id)
+        try:
+            answer = await self._timed(self.client.cancel(task_id))
+        except ResultExpired:
+            return  # it ran when it was asked for, and its result is gone since
         if answer:
             self.world.ledger.cancelled.add(task_id)
             known = self.world.ledger.recorded.get(task_id)
@@ -319,7 +344,11 @@ class Calls:
         await asyncio.gather(*map(self._query_one, some))
         world.cut_no_more(self.process)
         world.cut_soon(self.process)
+        self.world.ledger.asked_to_cancel.add(some[-1])
         await self._timed(client.cancel(some[-1]))
+        world.cut_no_more(self.process)
+        # A connection that was cut after the last answer is noticed when it is used again.
+        await self._query_one(some[0])
 
     async def _give_up_waiting(self) -> None:
         """Wait for a task for less time than it takes; nothing may be left of that."""

@@ -43,12 +43,15 @@ class SimulatedStore(MemoryStore):
     """
 
     def __init__(
-        self, chance: random.Random, on_added: Callable[[ch.TasksAdded], None], commit_s: float
+        self,
+        chance: random.Random,
+        on_added: Callable[[ch.TasksAdded | ch.TasksDelayed], None],
+        commit_s: float,
     ) -> None:
         super().__init__()
         self._chance = chance
         self._on_added = on_added
-        self._added: list[ch.TasksAdded] = []
+        self._added: list[ch.TasksAdded | ch.TasksDelayed] = []
         self.commit_s = commit_s
         self.is_full = False
         self.breaks_next = False
@@ -83,7 +86,8 @@ class SimulatedStore(MemoryStore):
         if self.is_full and self._chance.random() < 0.5:
             raise StoreFull("there is no room for more")
         changes = list(changes)
-        self._added += (change for change in changes if isinstance(change, ch.TasksAdded))
+        news = (ch.TasksAdded, ch.TasksDelayed)
+        self._added += (change for change in changes if isinstance(change, news))
         super().write(changes)
 
     def rollback(self) -> None:

@@ -31,6 +31,7 @@ class Faults:
     loop: VirtualLoop
     store: SimulatedStore
     is_calm: bool
+    clock_error_s: float
     moves: bool
     faults: Counter[str]
     control_plane: ControlPlaneProcess
@@ -70,6 +71,7 @@ class Faults:
             (0.8, self.run_short),
             (1.5, self.lose_the_network),
             (2, self.intrude),
+            (1, self.jump_clock),
         ]
         weights, choices = zip(*happenings, strict=True)
         happening = self.chance.choices(choices, weights)[0]
@@ -92,6 +94,16 @@ class Faults:
         if stranger.process is not None and stranger.client is not None:
             calls = Calls(self, stranger)  # type: ignore[arg-type]
             self.loop.spawn(stranger.process, self.guard(calls.intrude))  # type: ignore[arg-type]
+
+    def wall(self) -> float:
+        """Return what the clock on the wall shows."""
+        raise NotImplementedError
+
+    def jump_clock(self) -> None:
+        """Set the wall clock, forward or back, on all hosts."""
+        self.wall()
+        self.clock_error_s = self.chance.choice((-20.0, -2.0, 0.0, 2.0, 20.0))
+        self.note(f"the clock is wrong by {self.clock_error_s} s")
 
     # -- the network
 

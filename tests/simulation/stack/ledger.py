@@ -46,6 +46,9 @@ class Ledger:
         self.acknowledged: set[str] = set()
         self.recorded: dict[str, Result] = {}
         self.cancelled: set[str] = set()
+        self.offered: set[str] = set()
+        # Whether or not anything has come of it.
+        self.asked_to_cancel: set[str] = set()
         # How often a task may be sent, by key, and how often it arrived.
         self.sends_max: dict[int, int] = {}
         self.sent: Counter[int] = Counter()
@@ -57,6 +60,12 @@ class Ledger:
         # By key: how it is to end, and those that may run no second time.
         self.fates: dict[int, str] = {}
         self.once: set[int] = set()
+        # By key: how often it may be tried again, and its times by the wall clock.
+        self.retries: dict[int, int] = {}
+        self.due: dict[int, float] = {}
+        self.expires: dict[int, float] = {}
+        self.attempts = 0
+        self.expired = 0
         # Tasks with a greater key run where only connections are lost: none needs a second run.
         self.last_risky_key: int | None = None
         self.called_back: dict[str, int] = {}
@@ -82,7 +91,7 @@ class Ledger:
     def on_let_in(self, name: str) -> None:
         self.claim(name not in self.strangers, f"{name} is let in")
 
-    def on_durable(self, change: ch.TasksAdded) -> None:
+    def on_durable(self, change: ch.TasksAdded | ch.TasksDelayed) -> None:
         for new in change.tasks:
             if new.callback is not None:
                 self.called_back[new.task_id] = 0
@@ -97,8 +106,9 @@ class Ledger:
         self.claim(self.id_of.get(key) == task_id, f"{task_id} is acknowledged and isn't stored")
         self.acknowledged.add(task_id)
 
-    def on_run(self, key: int, token: int, padding: str) -> str:
+    def on_run(self, key: int, token: int, padding: str, latest_wall: float) -> str:
         before = self.runs[key]
+        self.claim(self.due.get(key, 0.0) <= latest_wall, f"{key} runs before its time")
         self.claim(
             key not in self.once or not before, f"{key} is to run at most once and ran twice"
         )
@@ -152,6 +162,7 @@ class Ledger:
             if known is None:
                 self.recorded[task_id] = result
                 self._check_new(task_id, result)
+                self._check_attempts(task_id, result, store)
             elif known is not result:
                 self.claim(known == result, f"the result of {task_id} has changed")
 
@@ -166,7 +177,7 @@ class Ledger:
             self.claim(fate != "fail", f"{task_id} is to fail, and hasn't")
         elif error.startswith("ValueError: "):
             value = error.removeprefix("ValueError: ")
-            self.claim(fate == "fail", f"{task_id} has failed, and isn't to")
+            self.claim(fate in ("fail", "flaky"), f"{task_id} has failed, and isn't to")
         else:
             self._check_unreported(key or 0, result)
             return
@@ -177,12 +188,29 @@ class Ledger:
         self.claim(token >= granted, f"{task_id}: the outcome of an older lease is recorded")
         self.claim(task_id not in self.cancelled, f"{task_id} is cancelled and has run")
 
+    def _check_attempts(self, task_id: str, result: Result, store: MemoryStore) -> None:
+        """Compare how often a task was tried with how often it may be."""
+        key = self.key_of.get(task_id, 0)
+        allowed = self.retries.get(key, 0)
+        attempts = store.find_attempts(task_id)
+        self.attempts += len(attempts)
+        self.claim(len(attempts) <= allowed, f"{task_id} was tried again {len(attempts)} times")
+        if result.status is TaskStatus.FAILURE and str(result.error).startswith("ValueError"):
+            self.claim(len(attempts) == allowed, f"{task_id} may be tried again, and isn't")
+        for attempt in attempts:
+            value = attempt.error.removeprefix("ValueError: ")
+            token = self.token_of.get(value, -1)
+            is_own = value in self.runs[key] and token not in self.lost_tokens
+            self.claim(is_own, f"{task_id} has an attempt of another: {value}")
+
     def _check_unreported(self, key: int, result: Result) -> None:
         """Check an end that no task function has made."""
         error = result.error or ""
+        self.expired += error.startswith("Expired")
         may_be = {
+            "Expired": key in self.expires and result.status is TaskStatus.CANCELLED,
             "Cancelled": result.status is TaskStatus.CANCELLED,
-            "UnknownTask": result.name == "ghost",
+            "UnknownTask": result.name not in self.offered,
             "LeaseLost": key in self.once,
             "TaskQuarantined": self.fates[key] == "kill" or result.attempt >= _CRASHES_MAX,
         }
@@ -208,6 +236,8 @@ class WatchedEngine(Engine):
             hello = self.server._by_number[command.session].hello
             assert hello is not None
             self.ledger.on_let_in(hello.name)
+        if isinstance(command, cmd.WorkerReady):
+            self.ledger.offered |= command.names
         self.ledger.on_command(command)
         super().put(command, size_bytes)
 
@@ -215,8 +245,8 @@ class WatchedEngine(Engine):
         core, ledger, store = self.core, self.ledger, self.store
         now = self._clock()
         tables = store._tables  # type: ignore[attr-defined]
-        crashes = {key: task.crashes for key, task in tables.tasks.items()}
-        tokens = {task.key: task.token for task in core.state.tasks.values() if task.token}
+        crashes = {task.new.task_id: task.crashes for task in tables.tasks.values()}
+        tokens = {task.task_id: task.token for task in core.state.tasks.values() if task.token}
         stale = core.state.stale_outcomes
         await super().turn(peers)
         ledger.turns += 1
@@ -226,9 +256,10 @@ class WatchedEngine(Engine):
                 ledger.full += 1
                 ledger.on_begun(store)  # type: ignore[arg-type]
                 return
-            for key, task in store._tables.tasks.items():  # type: ignore[attr-defined]
-                if task.crashes > crashes.get(key, 0) and key in tokens:
-                    ledger.lost_tokens.add(tokens[key])
+            for task in store._tables.tasks.values():  # type: ignore[attr-defined]
+                task_id = task.new.task_id
+                if task.crashes > crashes.get(task_id, 0) and task_id in tokens:
+                    ledger.lost_tokens.add(tokens[task_id])
             ledger.on_stored(store)  # type: ignore[arg-type]
             for task in core.state.tasks.values():
                 if task.token:
@@ -240,7 +271,7 @@ class WatchedEngine(Engine):
             quiet_until = core.state.leases_begin_at
             check_new_leases(core, set(tokens.values()), now, quiet_until)
             due = min((d for d in (core.next_due(), self._book.next_due()) if d), default=None)
-            true = true_due(core, self._book)
+            true = true_due(core, self._book, store)  # type: ignore[arg-type]
             ledger.claim(true is None or (due is not None and due <= true), "a timer is lost")
         except AssertionError as error:
             ledger._broke(error)

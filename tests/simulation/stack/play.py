@@ -32,7 +32,7 @@ def play(seed: int, *, shows_trace: bool = False) -> World:
     world: World | None = None
     try:
         world = World(loop, chance)
-        with sewn(loop, chance, world.new_id):
+        with sewn(loop, chance, world.new_id, world.wall):
             loop.run_until_complete(_main(world))
             world.is_over = True
             loop.bury()

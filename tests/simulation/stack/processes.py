@@ -15,7 +15,6 @@ from tests.simulation.stack.callbacks import Peers, check_callback
 from tests.simulation.stack.disk import DISK_FREE_MIN
 from tests.simulation.stack.ledger import WatchedEngine
 from tests.simulation.stack.loop import VirtualLoop
-from tests.simulation.stack.seams import WALL_AT_0
 
 from fastqueue.client.client import Client
 from fastqueue.config import SubworkerSettings, parse_address
@@ -26,6 +25,7 @@ from fastqueue.protocol import messages as msg
 from fastqueue.protocol.announcement import Announcement
 from fastqueue.protocol.messages import PROTOCOL_VERSION
 from fastqueue.subworker.app import Subworker
+from fastqueue.tasks.policies import RetryPolicy
 from fastqueue.tasks.registry import TaskDefinition, TaskRegistry
 
 if TYPE_CHECKING:
@@ -52,6 +52,13 @@ LIMITS = CoreLimits(
 )
 ANNOUNCED_EVERY_S = 2.0
 PORT = 5555
+RETRIES = {
+    "work": RetryPolicy(retries=2, backoff_s=0.5),
+    "rare": RetryPolicy(),
+    "once": RetryPolicy(),
+    "ghost": RetryPolicy(),
+}
+"""How a task of each name is tried again, if its submission doesn't say."""
 
 _REASONS_TO_DROP = (
     "no hello within",
@@ -154,7 +161,7 @@ class ControlPlaneProcess(Member):
             world.store,
             LIMITS,
             clock=self.loop.time,
-            wall=lambda: WALL_AT_0 + self.loop.time(),
+            wall=world.wall,
             full_retry_s=0.3,
         )
         self.engine.ledger = world.ledger
@@ -257,6 +264,7 @@ class SubworkerProcess(Member):
                     executor="coroutine",
                     module="world",
                     delivery="at_most_once" if name == "once" else "at_least_once",
+                    retry=RETRIES[name],
                 )
             )
         settings = SubworkerSettings(
@@ -274,9 +282,11 @@ class SubworkerProcess(Member):
         world, runtime, me = self.world, self._runtime, asyncio.current_task()
         assert runtime is not None
         token = next(token for token, task in runtime._running.items() if task is me)
-        held = {lease.token for lease in runtime._held.values()}
+        held = {lease.token: lease.task_id for lease in runtime._held.values()}
         world.ledger.claim(token in held, f"{self.name} runs what it doesn't hold: {key}")
-        value = world.ledger.on_run(key, token, world.chance.choice(("", "", "." * 300)))
+        world.wall()
+        padding = world.chance.choice(("", "", "." * 300))
+        value = world.ledger.on_run(key, token, padding, world.latest_wall)
         world.note(f"{self.name} runs {name} {value[:9]}")
         self.running += 1
         world.ledger.claim(self.running <= self.slots, f"{self.name} runs {self.running} at once")
@@ -284,11 +294,13 @@ class SubworkerProcess(Member):
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             has_waited = self.is_leaving and self.loop.time() >= self._left_at + self.grace_s
-            world.ledger.claim(has_waited, f"{key} was interrupted before its grace time was over")
+            if runtime._interruptions.error_of(token) is not None:
+                has_waited = held[token] in world.ledger.asked_to_cancel
+            world.ledger.claim(has_waited, f"{key} was interrupted for no reason")
             raise
         finally:
             self.running -= 1
-        if fate == "fail":
+        if fate == "fail" or (fate == "flaky" and value.startswith(f"{key}/1")):
             raise ValueError(value)
         if fate == "kill" and not self.is_leaving:
             self.world.die(self)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.stack.heartbeats import TaskHeartbeats
 from tests.simulation.stack.loop import VirtualLoop
 
-from fastqueue.client import client, lifecycle, requests, submissions
+from fastqueue.client import client, lifecycle, options, requests, submissions
 from fastqueue.client import connection as client_connection
 from fastqueue.config import files
 from fastqueue.control_plane import answers, callbacks, engine, outlet
 from fastqueue.link import connection, dialer, discovery
 from fastqueue.subworker import app as subworker_app
-from fastqueue.subworker import runtime
+from fastqueue.subworker import outcomes, runtime
 
 if TYPE_CHECKING:
     import random
@@ -70,9 +70,14 @@ class Ear(discovery.DiscoveryListener):
 
 
 @contextlib.contextmanager
-def sewn(loop: VirtualLoop, chance: random.Random, new_id: Callable[[], str]) -> Iterator[None]:
+def sewn(
+    loop: VirtualLoop,
+    chance: random.Random,
+    new_id: Callable[[], str],
+    wall: Callable[[], float],
+) -> Iterator[None]:
     """Let the package take its time, chance and ids from a world, while this is open."""
-    clock = SimpleNamespace(monotonic=loop.time, time=lambda: WALL_AT_0 + loop.time())
+    clock = SimpleNamespace(monotonic=loop.time, time=wall)
     uuids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{chance.getrandbits(128):032x}"))
     replaced: list[tuple[Any, str, Any]] = [
         *_BOUNDS,
@@ -81,8 +86,10 @@ def sewn(loop: VirtualLoop, chance: random.Random, new_id: Callable[[], str]) ->
         (subworker_app, "uuid", uuids),
         (subworker_app, "Heartbeats", TaskHeartbeats),
         (runtime, "time", clock),
+        (options, "time", clock),
         (discovery, "time", clock),
         (files, "_read_document", _read_document),
+        (outcomes, "random", chance),
         (dialer, "random", chance),
         (callbacks, "random", chance),
         (dialer, "DiscoveryListener", Ear),

@@ -25,13 +25,14 @@ from tests.simulation.stack.processes import (
     Member,
     SubworkerProcess,
 )
+from tests.simulation.stack.seams import WALL_AT_0
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.simulation.stack.loop import Process
 
-    from fastqueue.core.changes import TasksAdded
+    from fastqueue.core.changes import TasksAdded, TasksDelayed
 
 __all__ = ["World"]
 
@@ -76,6 +77,9 @@ class World(Faults):
         # How fast it goes: slow enough that what lasts long ends, or fast.
         self.step_s = chance.choice((0.05, 0.15, 0.15, 0.8))
         self.is_calm = False
+        # By how much the wall clock of all is wrong, and the latest time that it has shown.
+        self.clock_error_s = 0.0
+        self.latest_wall = 0.0
         # What is still said then comes from processes that were killed long ago.
         self.is_over = False
         self.ids: list[str] = []
@@ -111,11 +115,17 @@ class World(Faults):
         subworker.token = self.tokens.get("token_submit", _WRONG_TOKEN)
         return [client, subworker]
 
+    def wall(self) -> float:
+        """Return what the clock on the wall shows to every process."""
+        shown = WALL_AT_0 + self.loop.time() + self.clock_error_s
+        self.latest_wall = max(self.latest_wall, shown)
+        return shown
+
     def token_for(self, setting: str) -> str | None:
         """Return the token of this control plane that those are given who need this one."""
         return self.tokens.get(setting) or self.tokens.get("token")
 
-    def _on_durable(self, change: TasksAdded) -> None:
+    def _on_durable(self, change: TasksAdded | TasksDelayed) -> None:
         is_short = self.store.is_surely_short(self.loop.time())
         self.ledger.claim(not is_short, "a task was taken although there is no room")
         self.ledger.on_durable(change)
@@ -245,6 +255,7 @@ class World(Faults):
             and all(member.is_connected for member in self.clients)
             and engine is not None
             and not engine.core.state.lanes.live
+            and not engine.core.state.delays.count
             and not engine.core.state.outbox.owed
             and self.calls_under_way() == 0
             and not any(s.subworker and s.subworker._runtime._held for s in self.subworkers)
@@ -255,7 +266,8 @@ class World(Faults):
 
     def _what_is_left(self) -> str:
         engine = self.control_plane.engine
-        live = engine.core.state.lanes.live if engine else "?"
+        state = engine.core.state if engine else None
+        live = state.lanes.live + state.delays.count if state else "?"
         down = [member.name for member in self.members if not member.is_up]
         held = [
             list(s.subworker._runtime._held)

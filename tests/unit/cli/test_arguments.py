@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from fastqueue.cli.arguments import expand, parse_kwargs, parse_value, split_modules
+from fastqueue.cli.arguments import expand, parse_kwargs, parse_moment, parse_value, split_modules
 from fastqueue.errors import ConfigurationError
 
 
@@ -30,6 +32,9 @@ from fastqueue.errors import ConfigurationError
             ["--task-modules=a", "--task-modules=b,c", "--grace", "1"],
         ),
         ("--task-modules a -- -b", ["--task-modules=a", "--task-modules=-b"]),
+        ("requeue --task-id a b --json", ["requeue", "--task-id=a", "--task-id=b", "--json"]),
+        ("requeue --task-id", ["requeue", "--task-id"]),
+        ("status --task-id a b", ["status", "--task-id", "a", "b"]),
         ("--task-modules", ["--task-modules"]),
         ("--task-modules --grace 1", ["--task-modules"]),
     ],
@@ -79,3 +84,33 @@ def test_a_file_with_a_space_in_its_name_stays_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my tasks.py").touch()
     assert split_modules(["my tasks.py,other"]) == ("my tasks.py", "other")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2030-06-01T09:30:00Z",
+        "2030-06-01T11:30:00+02:00",
+        "2030-06-01 09:30+00:00",
+        "20300601T093000Z",
+        "2030-06-01T04:00:00-05:30",
+    ],
+)
+def test_a_time_with_an_offset_is_one_moment(text):
+    assert parse_moment(text, "--eta") == datetime(2030, 6, 1, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["2030-06-01T09:30:00", "2030-06-01"])
+def test_a_time_without_an_offset_is_refused_with_what_to_write(text):
+    for or_seconds in (False, True):
+        with pytest.raises(ConfigurationError, match=f"--eta '{text}'.*offset.*Z for UTC"):
+            parse_moment(text, "--eta", or_seconds=or_seconds)
+
+
+def test_seconds_are_taken_where_they_are_allowed():
+    assert parse_moment("90", "--expires", or_seconds=True) == 90
+    assert parse_moment("0.5", "--expires", or_seconds=True) == 0.5
+    with pytest.raises(ConfigurationError, match="not a time in ISO 8601, such as"):
+        parse_moment("90", "--eta")
+    with pytest.raises(ConfigurationError, match="neither a number of seconds nor a time"):
+        parse_moment("soon", "--expires", or_seconds=True)

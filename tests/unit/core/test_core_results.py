@@ -96,13 +96,17 @@ def test_a_queued_task_is_cancelled_and_never_leased() -> None:
     assert not leases(tick(core))
 
 
-def test_a_running_task_is_left_running() -> None:
+def test_a_running_task_is_cancelled_by_its_subworker() -> None:
     core = _core(CoreLimits())
     submit(core, new_task("a"))
     tick(core)
     decision = core.apply(cmd.Cancel(1, 1, ["a"], 5.0), 0.0)
     assert only(decision, fx.AnswerCancel).answers["a"] == (False, TaskStatus.RUNNING)
-    assert not decision.changes
+    assert only(decision, ch.CancelsRequested).keys == [core.state.tasks["a"].key]
+    [told] = only(decision, fx.CancelRunning).tasks
+    assert (told.task_id, told.token) == ("a", core.state.tasks["a"].token)
+    again = core.apply(cmd.Cancel(1, 2, ["a"], 5.0), 0.0)
+    assert not again.changes
 
 
 def test_a_spilled_task_can_be_cancelled() -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fastqueue.core import changes as ch
-from fastqueue.core.records import Callback, NewTask, PendingCallback, Result
+from fastqueue.core.records import (
+    AttemptRecord,
+    Callback,
+    NewTask,
+    PendingCallback,
+    Result,
+    TaskOptions,
+)
 from fastqueue.store.memory import MemoryStore
 from fastqueue.store.sqlite.store import SqliteStore
 from fastqueue.tasks.models import TaskStatus
@@ -187,3 +195,228 @@ def test_lanes_can_be_removed_when_they_are_empty(store: Store) -> None:
     commit(store, *added(new("a")), finished(BASE + 1, "a"))
     commit(store, ch.LanesRemoved([LANE]))
     assert store.load(0.0).lanes == []
+
+
+# -- tasks that wait for a time
+
+
+def waiting(
+    task_id: str, due_at: float, rank: int = 2, *, expires_at: float | None = None
+) -> NewTask:
+    options = TaskOptions(due_at, expires_at, retries=3)
+    return NewTask(task_id, "add", rank, 0, b"[]", None, "mail", options)
+
+
+def delayed(*tasks: NewTask, first: int = 1) -> ch.TasksDelayed:
+    return ch.TasksDelayed(range(first, first + len(tasks)), tasks, "client", 9.0)
+
+
+def attempt(task_id: str, number: int, error: str = "E: x") -> AttemptRecord:
+    return AttemptRecord(task_id, number, 1.0, 2.0, "w", error, "tb")
+
+
+def retried(task_id: str, old_key: int, new_key: int, due: float, number: int = 1) -> ch.Change:
+    """Return that a task has failed for the `number`th time, in its `number`th attempt."""
+    rows = [(new_key, number, number, old_key)]
+    return ch.TasksRetried(rows, [(due, "default", 2, "add")], [attempt(task_id, number)])
+
+
+def test_a_delayed_task_is_live_and_in_no_lane(store: Store) -> None:
+    commit(store, delayed(waiting("a", 50.0, expires_at=90.0)))
+    found = store.find_live(["a"])["a"]
+    assert (found.key, found.belongs) == (1, ("mail", 2, "add"))
+    assert found.is_delayed
+    assert found.status is TaskStatus.SCHEDULED
+    assert found.options == TaskOptions(50.0, 90.0, retries=3)
+    assert (found.client, found.submitted_at, found.payload_bytes) == ("client", 9.0, 2)
+    assert store.find_known(["a"]) == {"a"}
+    assert store.greatest_id() == "a"
+    assert store.read_payloads([1]) == {1: b"[]"}
+
+
+def test_options_come_back_with_the_window(store: Store) -> None:
+    optioned = NewTask("a", "add", 2, 0, b"[]", options=TaskOptions(backoff_s=0.5))
+    commit(store, *added(optioned, new("b")))
+    options = [row.task.options for row in store.read_window(LANE, 0, 9)]
+    assert options == [TaskOptions(backoff_s=0.5), None]
+
+
+def test_what_is_due_is_read_by_priority_then_time_then_age(store: Store) -> None:
+    commit(
+        store,
+        delayed(
+            waiting("f", 5.0, 3),
+            waiting("e", 7.0, 1),
+            waiting("d", 6.0, 1),
+            waiting("c", 6.0, 1),
+            waiting("b", 9.0, 0),
+            waiting("later", 9.1, 0),
+            waiting("never", 99.0, 2),
+        ),
+    )
+    due = store.read_due(9.0, 100)
+    assert [stored.task_id for stored in due.tasks] == ["b", "d", "c", "e", "f"]
+    assert list(due.next_due) == [9.1, math.inf, 99.0, math.inf]
+    assert store.read_due(4.9, 100).tasks == []
+    assert list(store.read_due(4.9, 100).next_due) == [9.0, 6.0, 99.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("limit", "read", "next_due"),
+    [
+        (1, "a", [50.0, -math.inf, -math.inf, -math.inf]),
+        (2, "ab", [50.0, -math.inf, -math.inf, -math.inf]),
+        (3, "abc", [50.0, math.inf, math.inf, -math.inf]),
+        (4, "abcd", [50.0, math.inf, math.inf, math.inf]),
+    ],
+)
+def test_when_more_is_due_than_is_asked_for_it_says_so(
+    store: Store, limit: int, read: str, next_due: list[float]
+) -> None:
+    commit(
+        store,
+        delayed(
+            waiting("a", 5.0, 0),
+            waiting("x", 50.0, 0),
+            waiting("b", 5.0, 1),
+            waiting("c", 6.0, 1),
+            waiting("d", 5.0, 3),
+        ),
+    )
+    due = store.read_due(9.0, limit)
+    assert "".join(stored.task_id for stored in due.tasks) == read
+    assert list(due.next_due) == next_due
+
+
+def test_a_task_that_is_due_goes_into_its_lane_and_keeps_all_that_it_is(store: Store) -> None:
+    commit(store, delayed(waiting("a", 5.0, expires_at=90.0), waiting("b", 6.0)))
+    commit(store, ch.LaneAdded(LANE, "mail", 2, "add"), ch.TasksDue([(BASE + 3, 1)]))
+    found = store.find_live(["a"])["a"]
+    assert (found.key, found.belongs, found.status) == (BASE + 3, None, TaskStatus.QUEUED)
+    assert found.options == TaskOptions(5.0, 90.0, retries=3)
+    assert [row.task.task_id for row in store.read_window(LANE, 0, 9)] == ["a"]
+    assert [stored.task_id for stored in store.read_due(9.0, 9).tasks] == ["b"]
+    assert store.read_payloads([BASE + 3, 1]) == {BASE + 3: b"[]"}
+
+
+def test_an_attempt_that_failed_makes_the_task_wait(store: Store) -> None:
+    commit(store, *added(new("a"), new("b")), ch.LeasesAdded([(BASE + 1, 77, "w", True)]))
+    commit(store, retried("a", BASE + 1, 3, due=20.0))
+    found = store.find_live(["a"])["a"]
+    assert (found.key, found.attempt, found.failures, found.crashes) == (3, 1, 1, 0)
+    assert (found.lease_token, found.belongs) == (0, ("default", 2, "add"))
+    assert found.status is TaskStatus.RETRYING
+    assert [row.task.task_id for row in store.read_window(LANE, 0, 9)] == ["b"]
+    assert store.find_attempts("a") == [attempt("a", 1)]
+    assert store.find_attempts("b") == []
+    snapshot = store.load(10.0)
+    assert snapshot.leased == []
+    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 1)]
+
+
+def test_crashes_survive_a_retry_and_failures_a_crash(store: Store) -> None:
+    commit(store, *added(new("a")), ch.LeasesLost([(1, 1, BASE + 1)]))
+    commit(store, retried("a", BASE + 1, 2, due=20.0, number=2))
+    commit(store, ch.TasksDue([(BASE + 3, 2)]), ch.LeasesLost([(3, 2, BASE + 3)]))
+    found = store.find_live(["a"])["a"]
+    assert (found.attempt, found.crashes, found.failures) == (3, 2, 2)
+
+
+def test_attempts_are_told_in_order_and_go_with_the_evicted_result(store: Store) -> None:
+    commit(store, *added(new("a"), new("b")))
+    commit(store, retried("a", BASE + 1, 3, 20.0), retried("b", BASE + 2, 4, 20.0))
+    commit(store, ch.TasksDue([(BASE + 5, 3)]))
+    commit(store, retried("a", BASE + 5, 6, 30.0, number=2))
+    commit(store, ch.TasksDue([(BASE + 7, 6), (BASE + 8, 4)]), finished(BASE + 7, "a"))
+    assert [one.attempt for one in store.find_attempts("a")] == [1, 2]
+    store.load(0.0)
+    commit(store, ch.ResultsEvicted(["a"]))
+    assert store.find_attempts("a") == []
+    assert len(store.find_attempts("b")) == 1
+
+
+def test_a_restart_tells_what_is_delayed(store: Store) -> None:
+    commit(store, *added(new("a")))
+    commit(
+        store,
+        delayed(
+            waiting("b", 50.0, 0, expires_at=70.0),
+            waiting("c", 40.0, 0, expires_at=60.0),
+            waiting("d", 30.0, 3),
+            first=2,
+        ),
+        retried("a", BASE + 1, 9, due=20.0),
+    )
+    snapshot = store.load(35.0)
+    assert snapshot.delayed == 4
+    assert list(snapshot.next_due) == [40.0, math.inf, 20.0, 30.0]
+    assert snapshot.next_expiry == 60.0
+    assert snapshot.last_sequence == 9, "no key in the lane of delayed tasks is given twice"
+    assert snapshot.lanes == [], "a lane whose tasks are all delayed is forgotten"
+
+
+def test_a_restart_with_nothing_delayed_waits_for_nothing(store: Store) -> None:
+    snapshot = store.load(0.0)
+    assert snapshot.delayed == 0
+    assert list(snapshot.next_due) == [math.inf] * 4
+    assert snapshot.next_expiry == math.inf
+
+
+def test_expiries_are_read_from_the_earliest_and_removed(store: Store) -> None:
+    optioned = [
+        NewTask(task_id, "add", 2, 0, b"[]", options=TaskOptions(expires_at=at))
+        for task_id, at in (("a", 7.0), ("b", 5.0), ("c", 6.0), ("d", 60.0))
+    ]
+    commit(store, *added(*optioned))
+    assert store.read_expired(4.9, 9) == ([], 5.0)
+    rows, next_expiry = store.read_expired(7.0, 9)
+    assert [tuple(row) for row in rows] == [(5.0, "b"), (6.0, "c"), (7.0, "a")]
+    assert next_expiry == 60.0
+    rows, next_expiry = store.read_expired(7.0, 2)
+    assert [task_id for _, task_id in rows] == ["b", "c"]
+    assert next_expiry == -math.inf, "there may be more"
+    commit(store, ch.ExpiriesPassed([(5.0, "b"), (6.0, "c")]))
+    assert [task_id for _, task_id in store.read_expired(7.0, 9).rows] == ["a"]
+    assert store.load(0.0).next_expiry == 7.0
+
+
+def test_an_expiry_outlasts_its_task_until_its_time(store: Store) -> None:
+    commit(store, *added(NewTask("a", "add", 2, 0, b"[]", options=TaskOptions(expires_at=5.0))))
+    commit(store, finished(BASE + 1, "a"), ch.ResultsEvicted(["a"]), ch.TombstonesRotated())
+    commit(store, ch.TombstonesRotated())
+    commit(
+        store,
+        ch.TasksAdded(
+            [BASE + 2],
+            [NewTask("a", "add", 2, 0, b"[]", options=TaskOptions(expires_at=5.0))],
+            "client",
+            9.0,
+        ),
+    )
+    assert len(store.read_expired(5.0, 9).rows) == 1
+    commit(store, ch.ExpiriesPassed([(5.0, "a")]))
+    assert store.read_expired(5.0, 9).rows == []
+
+
+def test_what_is_rolled_back_was_never_delayed_nor_tried_again(store: Store) -> None:
+    commit(store, *added(new("a")))
+    store.write([delayed(waiting("b", 5.0, expires_at=6.0)), retried("a", BASE + 1, 2, 5.0)])
+    store.rollback()
+    snapshot = store.load(0.0)
+    assert (snapshot.delayed, snapshot.next_expiry) == (0, math.inf)
+    assert store.find_attempts("a") == []
+    assert not store.find_live(["a"])["a"].is_delayed
+    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 1)]
+
+
+def test_a_delayed_task_that_is_cancelled_leaves_nothing_that_waits(store: Store) -> None:
+    commit(store, delayed(waiting("a", 50.0)))
+    commit(
+        store,
+        ch.LaneAdded(LANE, "mail", 2, "add"),
+        ch.TasksDue([(BASE + 2, 1)]),
+        finished(BASE + 2, "a"),
+    )
+    snapshot = store.load(0.0)
+    assert (snapshot.delayed, snapshot.lanes) == (0, [])
+    assert store.read_due(99.0, 9).tasks == []

@@ -83,7 +83,13 @@ class Bench:
 
     def __init__(self, processes_max=2):
         self.begun, self.outcomes = [], []
-        self.pool = ProcessPool(processes_max, SETUP, None, self.begun.append, self.outcomes.extend)
+        self.pool = ProcessPool(
+            processes_max,
+            SETUP,
+            None,
+            lambda lease: self.begun.append(lease.token),
+            self.outcomes.extend,
+        )
         self.made = FakeProcess.made
         self.last_token = 0
 

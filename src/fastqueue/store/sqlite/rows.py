@@ -52,7 +52,8 @@ encode_options = msgspec.msgpack.Encoder().encode
 def stored_task(row: Sequence[Any]) -> StoredTask:
     """Return a live task from its row, in the order of the statements' columns."""
     key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
-    address, data, failures, options, token, worker, at_most_once, queue, rank, name = row[8:18]
+    address, data, failures, options, cancelling, *rest = row[8:]
+    token, worker, at_most_once, queue, rank, name = rest[:6]
     return StoredTask(
         key,
         task_id,
@@ -68,6 +69,7 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         bool(at_most_once),
         failures,
         None if options is None else _decode_options(options),
+        bool(cancelling),
         None if queue is None else (queue, rank, name),
     )
 

@@ -6,7 +6,8 @@ from fastqueue.core.lanes import SEQUENCE_BITS
 
 _STORED_TASK = (
     "t.key, t.task_id, t.client, t.attempt, t.crashes, t.format, t.submitted_at,"
-    " length(t.payload), t.callback_address, t.callback_data, t.failures, t.options"
+    " length(t.payload), t.callback_address, t.callback_data, t.failures, t.options,"
+    " t.cancelling"
 )
 
 SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
@@ -52,6 +53,7 @@ READ_DUE = (
     " FROM delayed d JOIN tasks t USING (key)"
     " WHERE d.rank = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?"
 )
+NOTE_CANCEL = "UPDATE tasks SET cancelling = 1 WHERE key = ?"
 MOVE_TASK = "UPDATE tasks SET key = ? WHERE key = ?"
 RETRY_TASK = "UPDATE tasks SET key = ?, attempt = ?, failures = ? WHERE key = ?"
 

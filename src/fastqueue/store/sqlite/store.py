@@ -329,7 +329,7 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(stored_task((*row[:12], *_NO_LEASE, *_IN_A_LANE)), row[12])
+            WindowRow(stored_task((*row[:13], *_NO_LEASE, *_IN_A_LANE)), row[13])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
@@ -342,7 +342,7 @@ class SqliteStore:
             for row in self._execute(sql.READ_DUE, (rank, at, limit + 1 - len(tasks))):
                 if len(tasks) == limit:
                     # There are more of this rank, and of the next ones perhaps.
-                    next_due[rank:] = [at] * (4 - rank)
+                    next_due[rank:] = [-math.inf] * (4 - rank)
                     return Due(tasks, next_due)
                 tasks.append(stored_task(row))
         return Due(tasks, next_due)
@@ -354,7 +354,7 @@ class SqliteStore:
     def read_expired(self, at: float, limit: int) -> Expired:
         """Return tasks that aren't to be started at `at` any more, the earliest first."""
         rows = list(self._execute(sql.READ_EXPIRED, (at, limit)))
-        return Expired(rows, at if len(rows) == limit else self._next_expiry(at))
+        return Expired(rows, -math.inf if len(rows) == limit else self._next_expiry(at))
 
     def _next_expiry(self, after: float) -> float:
         return _or_never(self._scalar(sql.NEXT_EXPIRY, (after,)))

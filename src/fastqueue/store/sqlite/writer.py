@@ -52,6 +52,7 @@ class Writer:
             ch.TasksRetried: self._retry_tasks,
             ch.TasksDue: self._make_due,
             ch.ExpiriesPassed: self._pass_expiries,
+            ch.CancelsRequested: self._note_cancels,
             ch.DeadLettersRemoved: self._remove_dead_letters,
             ch.DeadLettersTrimmed: self._trim_dead_letters,
             ch.TasksFinished: self._finish_tasks,
@@ -168,6 +169,9 @@ class Writer:
 
     def _trim_dead_letters(self, change: ch.DeadLettersTrimmed) -> None:
         self._execute(sql.TRIM_DEAD_LETTERS, (change.count,))
+
+    def _note_cancels(self, change: ch.CancelsRequested) -> None:
+        self._executemany(sql.NOTE_CANCEL, ((key,) for key in change.keys))
 
     def _pass_expiries(self, change: ch.ExpiriesPassed) -> None:
         self._executemany(sql.REMOVE_EXPIRY, change.rows)

@@ -1,6 +1,8 @@
 -- How often the task's own code failed, and what its submission asked for beyond its definition.
 ALTER TABLE tasks ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN options BLOB;
+-- Whether somebody has asked for it to be cancelled while it ran: it isn't leased again.
+ALTER TABLE tasks ADD COLUMN cancelling INTEGER NOT NULL DEFAULT 0;
 
 -- When tasks are due that wait for a time; their keys are those of lane 0. By rank, so that of what
 -- is due at once the most urgent can be had first.
