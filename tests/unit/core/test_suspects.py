@@ -191,6 +191,17 @@ def test_a_task_to_be_run_at_most_once_fails_when_its_own_process_dies() -> None
     assert not core.state.tasks
 
 
+def test_a_task_whose_own_process_dies_while_it_is_cancelled_is_not_run_again() -> None:
+    core = make_core()
+    connect_worker(core)
+    submit(core, new_task("a"))
+    [lease] = leases(tick(core))
+    core.apply(cmd.Cancel(1, 1, ["a"], 5.0), 0.0)
+    [result] = only(crash(core, lease), ch.TasksFinished).results
+    assert result.status is TaskStatus.CANCELLED
+    assert not core.state.tasks
+
+
 def test_the_crash_of_an_own_process_under_a_void_lease_counts_for_nothing() -> None:
     core = make_core()
     connect_worker(core)
