@@ -1029,6 +1029,13 @@ _WAITING = (
         "a submission that is sent again would be stored twice",
     ),
     Mutant(
+        "the payload of a failed attempt is kept",
+        _ENGINE,
+        "                    self.payloads.discard(row[3] for row in change.rows)\n",
+        "                    pass\n",
+        "the cache would fill with what nobody takes",
+    ),
+    Mutant(
         "of what is due at one time only some is read",
         _STORE,
         "            next_due[rank:] = [-math.inf] * (4 - rank)\n",

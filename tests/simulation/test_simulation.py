@@ -70,6 +70,9 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["silenced"] += world.silenced
         seen["refused for room"] += world.refused_for_room
         seen["recorded while short"] += world.recorded_while_short
+        seen["due"] += world.waits.due
+        seen["expired"] += world.waits.expired
+        seen["tried again"] += world.waits.retried
     wanted = {
         "recorded": 1_000,
         "refused": 20,
@@ -86,6 +89,9 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "silenced": 3,
         "refused for room": 20,
         "recorded while short": 20,
+        "due": 200,
+        "expired": 100,
+        "tried again": 200,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen
 

@@ -70,6 +70,9 @@ def test_the_histories_of_whole_processes_reach_what_they_are_meant_to_reach() -
         seen["refused for room"] += world.refusals["disk_full"]
         seen["with tokens"] += bool(world.tokens)
         seen["turned away"] += world.turned_away
+        seen["due"] += sum(1 for key in ledger.due if ledger.runs.get(key))
+        seen["expired"] += ledger.expired
+        seen["tried again"] += ledger.attempts
     wanted = {
         "recorded": 500,
         "acknowledged": 400,
@@ -86,5 +89,8 @@ def test_the_histories_of_whole_processes_reach_what_they_are_meant_to_reach() -
         "refused for room": 5,
         "with tokens": 5,
         "turned away": 10,
+        "due": 20,
+        "expired": 5,
+        "tried again": 20,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen

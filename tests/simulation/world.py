@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fastqueue.store.base import NumberedCallback
 
 LIMITS = CoreLimits(
-    live_tasks_max=150,
+    live_tasks_max=100,
     lanes_max=9,
     window_max=4,
     window_total=12,
@@ -239,6 +239,8 @@ class World(Happenings):
         for task_id, error in self.waits.check(self.store, self.engine):
             self._check_retried(task_id, error)
         check(self.engine.core, self.store, frozenset(self.crashed_alone.values()))
+        cached = self.engine.payloads._payloads.keys()
+        assert cached <= self.store._tables.tasks.keys(), "payloads are kept that nobody will take"
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
         self._check_recorded(self.store.find_results(list(self.store._tables.results)))

@@ -261,6 +261,9 @@ class Engine:
                     self._note_ids(change.tasks)
                 elif type(change) is ch.TasksFinished:
                     self.payloads.discard(change.keys)
+                elif type(change) is ch.TasksRetried:
+                    # Those that were adopted, and so never taken; they have other keys now.
+                    self.payloads.discard(row[3] for row in change.rows)
             self.store.write(self._book.sift(decision.changes, now))
         effects += decision.effects
 

@@ -207,16 +207,24 @@ def _leave_signals_to_the_subworker() -> None:
     """Ignore what is sent to all processes of a terminal or a service: the subworker ends us.
 
     By a function, since what is ignored stays so in the programs that tasks start. What they fork
-    has the usual again: pools of processes end theirs by SIGTERM.
+    has the usual again, from its first moment on: pools of processes end theirs by SIGTERM.
     """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
     def restore() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         signal.signal(number, lambda *_: None)
-    os.register_at_fork(after_in_child=restore)
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)
 
 
 def _end_with_parent() -> None:
