@@ -1,6 +1,6 @@
 """Own the way into every process of fastqueue: the command `fastqueue`, and `python -m fastqueue`.
 
-The latter is also how a supervisor starts its children.
+The latter is also how a supervisor starts its children, and a subworker those of its tasks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ def main() -> None:
     try:
         if sys.argv[1:3] == ["subworker", "--exit-with-parent"]:
             from fastqueue.cli.child import main as run
+        elif sys.argv[1:2] == ["task-process"]:
+            from fastqueue.cli.task_process import main as run
         else:
             from fastqueue.cli.app import main as run
         run()

@@ -56,6 +56,8 @@ class Happenings:
     waits: Waits
     # Subworkers whose supervisor told of their end, with what had begun in them.
     dead: dict[str, frozenset[int] | None]
+    # By token, tasks whose own process was reported dead.
+    crashed_alone: dict[int, str]
     # Sessions of dead processes whose connection hasn't ended.
     lingering: set[int]
     deliveries: list[tuple[str, list[NumberedCallback]]]
@@ -340,11 +342,16 @@ class Happenings:
             run = self.starts[lease.task_id]
             value = f'"{lease.task_id}/{run}"'.encode()
             error = f"ValueError: {lease.task_id}/{run}"
-            succeeded = self.random.random() < 0.8
-            self.token_of[value if succeeded else error.encode()] = lease.token
+            chance = self.random.random()
+            succeeded, crashed = chance < 0.8, chance > 0.95
             retry_in_s = None
-            if not succeeded and lease.failures < self.retries_of(lease.task_id):
-                retry_in_s = self.random.choice((0.0, 0.1, 1.0, 7.0))
+            if crashed:
+                error = "was killed by SIGKILL"
+                self.crashed_alone[lease.token] = lease.task_id
+            else:
+                self.token_of[value if succeeded else error.encode()] = lease.token
+                if not succeeded and lease.failures < self.retries_of(lease.task_id):
+                    retry_in_s = self.random.choice((0.0, 0.1, 1.0, 7.0))
             outcomes.append(
                 Outcome(
                     lease.task_id,
@@ -355,6 +362,7 @@ class Happenings:
                     value if succeeded else None,
                     None if succeeded else error,
                     retry_in_s=retry_in_s,
+                    crashed=crashed,
                 )
             )
         subworker.last_sequence += 1

@@ -567,6 +567,29 @@ _SUBWORKERS = (
         "a subworker would never get a task again",
     ),
     Mutant(
+        "a task that kills its own process is never quarantined",
+        _SUSPECTS,
+        "        elif task.crashes >= state.limits.crashes_max:\n            self",
+        "        elif False:\n            self",
+        "a task that kills would kill for ever",
+    ),
+    Mutant(
+        "the crash of a task's own process isn't written",
+        _SUSPECTS,
+        "            decision.changes.append(LeasesLost(lost_rows))\n",
+        "            pass\n",
+        "a crash of the control plane would bring back a lease whose process is dead",
+    ),
+    Mutant(
+        "a task to be run at most once is run again after its own process died",
+        _SUSPECTS,
+        """        if task.at_most_once:
+            error = _not_repeated_error(f"process""",
+        """        if False:
+            error = _not_repeated_error(f"process""",
+        "it would begin twice",
+    ),
+    Mutant(
         "nothing is quarantined",
         _SUSPECTS,
         "            elif task.crashes >= state.limits.crashes_max:\n",

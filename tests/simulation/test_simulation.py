@@ -63,6 +63,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["epochs"] += state.epoch
         seen["twice"] += sum(1 for runs in world.starts.values() if runs > 1)
         seen["quarantined"] += len(world.quarantined)
+        seen["counted alone"] += world.counted_alone
         seen["lost leases"] += len(world.lost_tokens)
         seen["called back"] += len(world.called_back)
         seen["pushed"] += world.pushed
@@ -81,6 +82,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "epochs": 60,
         "twice": 20,
         "quarantined": 1,
+        "counted alone": 20,
         "lost leases": 20,
         "called back": 100,
         "pushed": 200,

@@ -101,6 +101,7 @@ class World(Happenings):
         self.starts: dict[str, int] = defaultdict(int)
         self.begun_once: dict[str, int] = {}
         self.dead: dict[str, frozenset[int] | None] = {}
+        self.crashed_alone: dict[int, str] = {}
         self.lingering: set[int] = set()
         # Which lease each run's value came from, and the leases that were declared lost: a crash
         # or a late reconnect may bring back any other, but never one of these.
@@ -110,6 +111,7 @@ class World(Happenings):
         # How often each task's subworker was given up, and the tasks that were quarantined.
         self.losses: dict[str, int] = defaultdict(int)
         self.quarantined: set[str] = set()
+        self.counted_alone = 0
         # Outcomes refused for their token, and results that reached clients by a push.
         self.stale = 0
         self.pushed = 0
@@ -167,7 +169,7 @@ class World(Happenings):
                 break
         self.engine.stop()
         await self.engine.run(self)
-        check(self.engine.core, self.store)
+        check(self.engine.core, self.store, frozenset(self.crashed_alone.values()))
         check_stopped(self.engine.core, self.store)
         before = memory_of(self.engine.core)
         # Stopped while leases may still be out that a crash forgot, it isn't in order.
@@ -230,10 +232,13 @@ class World(Happenings):
                     token = tokens[task_id]
                     assert token not in self.recorded_tokens, "a lease was lost once reported"
                     self.lost_tokens.add(token)
-                    self._check_blame(holders[task_id], token)
+                    if token in self.crashed_alone:
+                        self.counted_alone += 1
+                    else:
+                        self._check_blame(holders[task_id], token)
         for task_id, error in self.waits.check(self.store, self.engine):
             self._check_retried(task_id, error)
-        check(self.engine.core, self.store)
+        check(self.engine.core, self.store, frozenset(self.crashed_alone.values()))
         cached = self.engine.payloads._payloads.keys()
         assert cached <= self.store._tables.tasks.keys(), "payloads are kept that nobody will take"
         if self.engine.core is core:

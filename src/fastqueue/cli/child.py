@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--exit-with-parent", action="store_true")
     parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--task-modules", action="append")
-    for name in ("worker-id", "control-plane-address", "discovery-address", "concurrency"):
+    for name in ("worker-id", "control-plane-address", "discovery-address"):
+        parser.add_argument(f"--{name}")
+    for name in ("concurrency", "task-processes"):
         parser.add_argument(f"--{name}")
     for name in ("grace", "allow-pickle", "log-level", "tls-ca", "tls-cert", "tls-key"):
         parser.add_argument(f"--{name}")

@@ -60,6 +60,13 @@ _LogLevelOfServer = Annotated[
 _Concurrency = Annotated[
     int | None, typer.Option(help="Tasks that one subworker runs at one time [default: 32].")
 ]
+_TaskProcesses = Annotated[
+    int | None,
+    typer.Option(
+        help='Processes that one subworker has for tasks with executor="process", up to its '
+        "concurrency [default: one a CPU, shared by the subworkers started together]."
+    ),
+]
 _Grace = Annotated[
     float | None,
     typer.Option(
@@ -150,7 +157,7 @@ class ControlPlaneOptions(TypedDict, total=False):
     max_crashes: Annotated[
         int | None,
         typer.Option(
-            help="How many subworkers may die with a task before it fails for good [default: 3]."
+            help="How many processes may die with a task before it fails for good [default: 3]."
         ),
     ]
     callback_allow: Annotated[
@@ -168,6 +175,7 @@ class ControlPlaneOptions(TypedDict, total=False):
         ),
     ]
     concurrency: _Concurrency
+    task_processes: _TaskProcesses
     processes: Annotated[
         int | None,
         typer.Option(
@@ -209,6 +217,7 @@ class SubworkerOptions(TypedDict, total=False):
     task_modules: TaskModules
     discovery_address: _DiscoveryAddress
     concurrency: _Concurrency
+    task_processes: _TaskProcesses
     processes: Annotated[int | None, typer.Option(min=1, help="Subworker processes [default: 1].")]
     grace: _Grace
     allow_pickle: _AllowPickle

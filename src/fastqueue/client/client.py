@@ -370,9 +370,9 @@ class Client(ClientLifecycle):
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, whether it waits or runs; one that is over is left as it is.
 
-        A coroutine that runs is cancelled; a plain function gets an exception where it next runs
-        Python code; what goes on for 5 more seconds is given up with its subworker, which another
-        one replaces. Such a task is waited for, for at most `timeout`.
+        A coroutine that runs is cancelled, a process killed; a plain function gets an exception
+        where it next runs Python code; what goes on for 5 more seconds is given up with its
+        subworker, which another one replaces. Such a task is waited for, for at most `timeout`.
 
         Returns:
             What came of it; truthy if the task is cancelled. One that still runs when `timeout` has

@@ -41,6 +41,7 @@ CONCURRENCY_MAX = 10_000
 # on one machine is a slip of the finger, which shall not use up its memory.
 PROCESSES_MAX = 1_024
 _CONCURRENCY = values.integer(1, maximum=CONCURRENCY_MAX)
+_TASK_PROCESSES = values.integer(1, maximum=PROCESSES_MAX)
 _GRACE = values.seconds(zero_allowed=True)
 _LOG_LEVEL = values.one_of("debug", "info", "warning", "error")
 
@@ -217,8 +218,9 @@ class ControlPlaneSettings(_Settings):
         insecure: whether it may listen beyond this machine without TLS and a token.
         processes: how many local subworkers it has; None leaves it to the number of CPUs.
         log_level: the least severe log lines that it and they show.
-        task_modules: what they run; as the next three, None means as set for any subworker.
+        task_modules: what they run; as the next four, None means as set for any subworker.
         concurrency: how many slots each of them has.
+        task_processes: how many processes each of them has for tasks with `executor="process"`.
         grace_s: how long their running tasks may go on after a stop, in seconds.
         allow_pickle: whether they may unpickle.
         token: what whoever connects must prove to have, for any role.
@@ -267,6 +269,7 @@ class ControlPlaneSettings(_Settings):
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
     task_modules: tuple[str, ...] | None = field(default=None, metadata=_checked_by(values.texts))
     concurrency: int | None = field(default=None, metadata=_checked_by(_CONCURRENCY))
+    task_processes: int | None = field(default=None, metadata=_checked_by(_TASK_PROCESSES))
     grace_s: float | None = field(default=None, metadata=_checked_by(_GRACE))
     allow_pickle: bool | None = field(default=None, metadata=_checked_by(values.flag))
 
@@ -361,6 +364,8 @@ class SubworkerSettings(_PeerSettings):
         allow_pickle: whether it may unpickle, which runs any code a sender chose.
         task_modules: the modules that define its tasks.
         processes: how many subworker processes there are.
+        task_processes: how many processes it has at one time for tasks with `executor="process"`,
+            up to its slots; by default those that are started together share one a CPU.
         log_level: the least severe log lines that are shown.
     """
 
@@ -376,6 +381,7 @@ class SubworkerSettings(_PeerSettings):
     processes: int = field(
         default=1, metadata=_checked_by(values.integer(1, maximum=PROCESSES_MAX))
     )
+    task_processes: int | None = field(default=None, metadata=_checked_by(_TASK_PROCESSES))
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
 
 

@@ -89,6 +89,8 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 peers.deliver(effect.address, owed)
             case fx.TellWorkerLost():
                 _log_lost_worker(effect)
+            case fx.TellQuarantined():
+                _log_quarantined(effect)
             case fx.TellBlocked():
                 _log_blocked(effect)
             case fx.CloseSession():
@@ -100,31 +102,41 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
         peers.send(session, bodies)
 
 
-def _log_lost_worker(effect: fx.TellWorkerLost) -> None:
-    def shown(tasks: Sequence[tuple[str, str]]) -> str:
-        more = f" and {len(tasks) - _SHOWN_MAX:,} more" if len(tasks) > _SHOWN_MAX else ""
-        return ", ".join(f"{name} ({task_id})" for name, task_id in tasks[:_SHOWN_MAX]) + more
+def _shown(tasks: Sequence[tuple[str, str]]) -> str:
+    more = f" and {len(tasks) - _SHOWN_MAX:,} more" if len(tasks) > _SHOWN_MAX else ""
+    return ", ".join(f"{name} ({task_id})" for name, task_id in tasks[:_SHOWN_MAX]) + more
 
+
+def _log_quarantined(effect: fx.TellQuarantined) -> None:
+    logger.error(
+        "these tasks killed their own process each time that they ran, the last time in subworker "
+        "%s; they are quarantined: %s",
+        effect.worker_id,
+        _shown(effect.tasks),
+    )
+
+
+def _log_lost_worker(effect: fx.TellWorkerLost) -> None:
     if effect.requeued:
         logger.warning(
             "subworker %s %s; what it held is queued again: %s",
             effect.worker_id,
             effect.cause,
-            shown(effect.requeued),
+            _shown(effect.requeued),
         )
     if effect.quarantined:
         logger.error(
             "subworker %s %s, as did others that ran these tasks; they are quarantined: %s",
             effect.worker_id,
             effect.cause,
-            shown(effect.quarantined),
+            _shown(effect.quarantined),
         )
     if effect.not_repeated:
         logger.error(
             "subworker %s %s; these tasks are to run at most once and have failed: %s",
             effect.worker_id,
             effect.cause,
-            shown(effect.not_repeated),
+            _shown(effect.not_repeated),
         )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "SendLeases",
     "TellBlocked",
     "TellExpired",
+    "TellQuarantined",
     "TellWorkerLost",
 ]
 
@@ -164,6 +165,14 @@ class TellWorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class TellQuarantined:
+    """Say in the log which tasks killed a process of their own once too often: (name, id) each."""
+
+    worker_id: str
+    tasks: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class TellBlocked:
     """Say in the log that a subworker's event loop is blocked, by which task and where in it."""
 
@@ -224,6 +233,7 @@ Effect = (
     | PushResults
     | PushStored
     | TellExpired
+    | TellQuarantined
     | TellWorkerLost
     | AnswerQuery
     | AnswerInspect

@@ -26,7 +26,7 @@ from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
 from fastqueue.core.requests import tell_to_cancel
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
-from fastqueue.core.suspects import lease_suspects, requeue
+from fastqueue.core.suspects import Crashed, lease_suspects, requeue
 from fastqueue.core.workers import Crew, Worker
 from fastqueue.tasks.models import TaskStatus
 
@@ -159,7 +159,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
         return
     worker.heard_at = now
     tasks, worker_id = state.tasks, worker.worker_id
-    finished, retried = Finished(command.at), Retried()
+    finished, retried, crashed = Finished(command.at), Retried(), Crashed(worker_id)
     for outcome in command.outcomes:
         task = tasks.get(outcome.task_id)
         if task is None or task.token != outcome.token:
@@ -169,6 +169,9 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
             event = TaskEvent.SUCCEEDED
         elif task.cancelling:
             event = TaskEvent.CANCELLED
+        elif outcome.crashed:
+            crashed.add(state, task, outcome, now, finished)
+            continue
         elif outcome.retry_in_s is not None:
             retried.add(state, task, outcome, worker_id, command.at + outcome.retry_in_s)
             continue
@@ -189,6 +192,7 @@ def report(state: State, command: Report, now: float, decision: Decision) -> Non
         )
         state.finish(task, result, outcome.json_result, now, finished)
     retried.conclude(decision)
+    crashed.conclude(state, decision)
     state.conclude(finished, now, decision)
     decision.effects.append(AcknowledgeReport(command.session, command.sequence))
 

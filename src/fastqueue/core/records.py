@@ -150,7 +150,8 @@ class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
 
     `json_result` is the result as JSON where the task's own format isn't, for its callback. Of one
     that failed, `retry_in_s` says that it is to be tried again, and when; `cancelled` that the task
-    itself gave up, by raising `Cancel`.
+    itself gave up, by raising `Cancel`; `crashed` that a process of its own died with it, and then
+    `error` says how, to be read after "the process".
     """
 
     task_id: TaskId
@@ -164,6 +165,7 @@ class Outcome(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     json_result: bytes | None = None
     retry_in_s: Seconds | None = None
     cancelled: bool = False
+    crashed: bool = False
 
 
 class DeadLetter(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

@@ -9,6 +9,10 @@ else, so that the innocent ones go through and the next crash has one possible r
 
 A task that is to run at most once fails at the first crash if it had begun, or may have.
 
+One that ran in a process of its own, which died, has a crash counted alone: its subworker saw it
+die. Nothing else was in it, so it needn't be run alone to find out; only one whose crashes are read
+back from the store is, where the two kinds are one number.
+
 While suspects wait and no subworker is idle, one is reserved: it gets nothing new until it is.
 """
 
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import LeasesEnded, LeasesLost
 from fastqueue.core.delaying import expire, is_expired
-from fastqueue.core.effects import CloseSession, TellWorkerLost
+from fastqueue.core.effects import CloseSession, TellQuarantined, TellWorkerLost
 from fastqueue.core.lanes import SEQUENCE_MASK, Task
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent
@@ -29,10 +33,11 @@ if TYPE_CHECKING:
 
     from fastqueue.core.commands import WorkerDied
     from fastqueue.core.decision import Decision
+    from fastqueue.core.records import Outcome
     from fastqueue.core.state import State
     from fastqueue.core.workers import Worker
 
-__all__ = ["expire_workers", "lease_suspects", "requeue", "worker_died"]
+__all__ = ["Crashed", "expire_workers", "lease_suspects", "requeue", "worker_died"]
 
 
 def worker_died(state: State, command: WorkerDied, now: float, decision: Decision) -> None:
@@ -61,10 +66,10 @@ def expire_workers(state: State, at: float, now: float, decision: Decision) -> N
             task.crashes += 1
             if task.at_most_once:
                 not_repeated.append((task.lane.name, task.task_id))
-                error = _not_repeated_error(cause, is_certain=running is not None)
+                error = _not_repeated_error(f"subworker {cause}", is_certain=running is not None)
                 state.end_unreported(task, TaskEvent.NOT_REPEATED, error, now, finished)
             elif task.crashes >= state.limits.crashes_max:
-                error = _quarantine_error(task.crashes, cause)
+                error = _quarantine_error(task.crashes, "subworker process", cause)
                 state.end_unreported(task, TaskEvent.QUARANTINED, error, now, finished)
             else:
                 state.unassign(task, TaskEvent.LEASE_LOST)
@@ -93,6 +98,47 @@ def expire_workers(state: State, at: float, now: float, decision: Decision) -> N
         )
 
 
+class Crashed:
+    """Gather the tasks of one report whose own processes died.
+
+    Args:
+        worker_id: who reports it.
+    """
+
+    __slots__ = ("lost", "quarantined", "worker_id")
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self.lost: list[Task] = []
+        self.quarantined: list[tuple[str, str]] = []
+
+    def add(
+        self, state: State, task: Task, outcome: Outcome, now: float, finished: Finished
+    ) -> None:
+        """Count a crash for a task; it is made ready again, quarantined, or isn't repeated."""
+        cause = outcome.error or "ended"
+        task.crashes += 1
+        if task.at_most_once:
+            error = _not_repeated_error(f"process {cause}", is_certain=True)
+            state.end_unreported(task, TaskEvent.NOT_REPEATED, error, now, finished)
+        elif task.crashes >= state.limits.crashes_max:
+            self.quarantined.append((task.lane.name, task.task_id))
+            error = _quarantine_error(task.crashes, "process", cause)
+            state.end_unreported(task, TaskEvent.QUARANTINED, error, now, finished)
+        else:
+            state.unassign(task, TaskEvent.LEASE_LOST)
+            self.lost.append(task)
+
+    def conclude(self, state: State, decision: Decision) -> None:
+        """Turn what was gathered into a change, and say what was quarantined."""
+        if self.lost:
+            state.put_back(self.lost)
+            lost_rows = [(task.attempt, task.crashes, task.key) for task in self.lost]
+            decision.changes.append(LeasesLost(lost_rows))
+        if self.quarantined:
+            decision.effects.append(TellQuarantined(self.worker_id, self.quarantined))
+
+
 def requeue(state: State, tasks: list[Task], decision: Decision) -> None:
     """Make leased tasks ready again that haven't begun; no attempt is spent."""
     if not tasks:
@@ -104,7 +150,7 @@ def requeue(state: State, tasks: list[Task], decision: Decision) -> None:
     decision.changes.append(LeasesEnded([task.key for task in tasks]))
 
 
-def _quarantine_error(crashes: int, cause: str) -> str:
+def _quarantine_error(crashes: int, process: str, cause: str) -> str:
     if crashes == 1:
         how = f"{cause} while this task was running in it"
     else:
@@ -112,13 +158,13 @@ def _quarantine_error(crashes: int, cause: str) -> str:
             f"died each of the {crashes} times that this task was running in it, the last time it "
             f"{cause}"
         )
-    return f"TaskQuarantined: the subworker process {how}; it isn't run again"
+    return f"TaskQuarantined: the {process} {how}; it isn't run again"
 
 
-def _not_repeated_error(cause: str, *, is_certain: bool) -> str:
+def _not_repeated_error(what: str, *, is_certain: bool) -> str:
     begun = "this task was running in it" if is_certain else "this task was leased to it"
     return (
-        f"LeaseLost: the subworker {cause} while {begun}; what the task did isn't known, and as "
+        f"LeaseLost: the {what} while {begun}; what the task did isn't known, and as "
         'its delivery is "at_most_once" it isn\'t run again'
     )
 

@@ -12,6 +12,7 @@ from fastqueue.errors import ConfigurationError
 from fastqueue.link.dialer import Dialer
 from fastqueue.protocol import messages as msg
 from fastqueue.subworker.heartbeat import Heartbeats
+from fastqueue.subworker.process_messages import Setup
 from fastqueue.subworker.runtime import Runtime
 from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.serializer import allow_pickle
@@ -72,7 +73,13 @@ class Subworker:
         instance = uuid.uuid4().hex
         if self._board is not None:
             self._board.note_instance(instance)
-        self._runtime = Runtime(self._registry, settings.concurrency, self._board)
+        self._runtime = Runtime(
+            self._registry,
+            settings.concurrency,
+            self._board,
+            setup=self._process_setup(),
+            processes_max=settings.task_processes,
+        )
         self._dialer = Dialer(
             self._runtime,
             role=msg.ROLE_SUBWORKER,
@@ -96,10 +103,18 @@ class Subworker:
             _warn_while_unconnected(self._runtime, self._dialer), name="fastqueue-unconnected"
         )
 
+    def _process_setup(self) -> Setup:
+        settings = self._settings
+        modules = settings.task_modules or sorted(
+            {one.module for one in self._registry if one.executor == "process"}
+        )
+        return Setup(list(modules), settings.worker_id, settings.log_level, settings.allow_pickle)
+
     def descriptors(self) -> list[int]:
-        """Return the descriptors of the connections to the control plane that are open."""
+        """Return the descriptors of what is open to the control plane, and to tasks' processes."""
         links = (self._dialer, self._heartbeats)
-        return [n for link in links if link is not None and (n := link.fileno()) >= 0]
+        own = [n for link in links if link is not None and (n := link.fileno()) >= 0]
+        return own if self._runtime is None else own + self._runtime.descriptors()
 
     async def connected(self) -> None:
         """Wait until the control plane knows this subworker, once started."""
@@ -147,7 +162,7 @@ class Subworker:
             warning.cancel()
             await asyncio.wait([warning])
         ended = await runtime.drain(self._settings.grace_s if grace_s is None else grace_s)
-        runtime.close()
+        await runtime.aclose()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FLUSH_TIMEOUT_S):
                 await dialer.aclose()

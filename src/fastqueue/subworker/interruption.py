@@ -1,8 +1,9 @@
 """Own the interrupting of tasks that run: somebody cancelled them, or their time is over.
 
-A coroutine is cancelled. A thread gets an asynchronous exception, which it meets when it next runs
-Python code: not inside a call that waits. What goes on all the same is *stuck*: its outcome is
-reported without it, and the subworker is to be replaced, since the slot can't be had back.
+A coroutine is cancelled, a process killed. A thread gets an asynchronous exception, which it meets
+when it next runs Python code: not inside a call that waits. What goes on all the same is *stuck*:
+its outcome is reported without it, and the subworker is to be replaced, since the slot can't be had
+back.
 
 A soft limit raises `SoftTimeLimit` in the task, which may catch it and clean up. Nothing here costs
 a task that has no limit and that nobody cancels.
@@ -135,7 +136,9 @@ class Interruptions:
     Args:
         loop: the subworker's.
         threads: those that run tasks.
-        coroutine_of: returns the asyncio task of a lease, None if it is a thread's.
+        coroutine_of: returns the asyncio task of a lease, None if it has none.
+        kill: ends a task in a process of its own, given its token and why, and says whether it was
+            one.
         on_stuck: called with a lease's token and why it was interrupted, if it didn't end.
     """
 
@@ -143,12 +146,14 @@ class Interruptions:
         self,
         loop: asyncio.AbstractEventLoop,
         threads: ThreadInterrupts,
-        coroutine_of: Callable[[int], asyncio.Task[None] | None],
+        coroutine_of: Callable[[int], asyncio.Task[Any] | None],
+        kill: Callable[[int, BaseException], bool],
         on_stuck: Callable[[int, BaseException], None],
     ) -> None:
         self._loop = loop
         self._threads = threads
         self._coroutine_of = coroutine_of
+        self._kill = kill
         self._on_stuck = on_stuck
         self._watched: dict[int, _Watched] = {}
 
@@ -210,6 +215,8 @@ class Interruptions:
             return
         watched.error = error
         watched.soft_is_due = False
+        if self._kill(token, error):
+            return
         watched.timers.append(self._loop.call_later(STUCK_S, self._give_up, token))
         task = self._coroutine_of(token)
         if task is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastqueue.core.records import Lease
     from fastqueue.tasks.policies import RetryPolicy
 
-__all__ = ["failed", "interrupted", "returned"]
+__all__ = ["crashed", "failed", "interrupted", "returned", "unstartable"]
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +143,18 @@ def interrupted(lease: Lease, at: float) -> Outcome:
         "isn't known, and as its delivery is \"at_most_once\" it isn't run again"
     )
     return Outcome(lease.task_id, lease.token, False, at, at, None, text)
+
+
+def crashed(lease: Lease, how: str, started_at: float, at: float) -> Outcome:
+    """Return the outcome of a task whose own process ended, so as `how` says."""
+    how = _sendable(how, _ERROR_CHARACTERS_MAX)
+    return Outcome(lease.task_id, lease.token, False, started_at, at, error=how, crashed=True)
+
+
+def unstartable(lease: Lease, why: str, at: float) -> Outcome:
+    """Return the outcome of a task that no process can be started for."""
+    text = _sendable(why, _ERROR_CHARACTERS_MAX)
+    return Outcome(lease.task_id, lease.token, False, at, at, error=text)
 
 
 def _text_of(error: BaseException) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 import logging
+import os
 import time
 from collections import deque
 from functools import partial
@@ -21,6 +21,7 @@ from fastqueue.config import SerializationFormat
 from fastqueue.core.records import HeldLease, Outcome
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
+from fastqueue.subworker.calls import call_function
 from fastqueue.subworker.interruption import (
     Cancelled,
     Interruptions,
@@ -29,7 +30,10 @@ from fastqueue.subworker.interruption import (
 )
 from fastqueue.subworker.outcomes import failed, interrupted, returned
 from fastqueue.subworker.prefetch import Prefetch
+from fastqueue.subworker.process_messages import Setup
+from fastqueue.subworker.process_pool import ProcessPool
 from fastqueue.subworker.threads import ThreadExecutor
+from fastqueue.tasks.policies import TimeLimits
 from fastqueue.tasks.serializer import decode_arguments
 
 if TYPE_CHECKING:
@@ -60,9 +64,19 @@ class Runtime:
         registry: the task definitions on offer.
         slots: how many tasks run at one time.
         board: where to note what runs, for a supervisor.
+        setup: what processes of tasks are told when they start.
+        processes_max: how many of them there are at one time, at most; by default one a CPU.
     """
 
-    def __init__(self, registry: TaskRegistry, slots: int, board: Board | None = None) -> None:
+    def __init__(
+        self,
+        registry: TaskRegistry,
+        slots: int,
+        board: Board | None = None,
+        *,
+        setup: Setup | None = None,
+        processes_max: int | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
         self._names = list(registry.names())
@@ -73,10 +87,21 @@ class Runtime:
         self._threads = ThreadExecutor(self._loop, slots, self._on_outcomes)
         self._interrupts = ThreadInterrupts()
         self._interruptions = Interruptions(
-            self._loop, self._interrupts, lambda token: self._running.get(token), self._on_stuck
+            self._loop,
+            self._interrupts,
+            lambda token: self._running.get(token),
+            self._kill_process,
+            self._on_stuck,
         )
         # Set when a task can't be ended: its slot is lost until another process takes over.
         self.worn_out = asyncio.Event()
+        self._processes = ProcessPool(
+            min(slots, processes_max or os.cpu_count() or 1),
+            setup or Setup([], "", "info", allow_pickle=False),
+            _current_folder(),
+            self._on_process_begun,
+            self._on_outcomes,
+        )
         self._connection: Connection | None = None
         self._result_bytes_max = 0
         # Every lease whose outcome isn't acknowledged, by task id.
@@ -168,7 +193,11 @@ class Runtime:
         """Forget void leases; one that runs goes on, and its outcome will be refused."""
         for task_id in task_ids:
             lease = self._held.get(task_id)
-            if lease is not None and lease.token not in self._running:
+            if lease is None:
+                continue
+            if self._processes.withdraw(lease.token):
+                del self._running[lease.token]
+            if lease.token not in self._running:
                 self._forget(task_id)
 
     def _cancel(self, tasks: Iterable[RunningTask]) -> None:
@@ -274,6 +303,10 @@ class Runtime:
             self._running[lease.token] = None
             self._on_outcomes([failed(lease, error, started_at, started_at)])
             return
+        if definition.executor == "process":
+            self._running[lease.token] = None
+            self._processes.submit(definition, lease, self._result_bytes_max)
+            return
         if self._board is not None:
             self._board.add(lease.token)
         if definition.limits or lease.options is not None:
@@ -282,8 +315,9 @@ class Runtime:
                 self._interruptions.watch(lease.token, limits)
         if definition.executor == "thread":
             self._running[lease.token] = None
+            running = self._interrupts.running(lease.token)
             self._threads.submit(
-                partial(_run_function, definition, lease, self._result_bytes_max, self._interrupts)
+                partial(call_function, definition, lease, self._result_bytes_max, running)
             )
             return
         self._running[lease.token] = self._loop.create_task(
@@ -291,6 +325,27 @@ class Runtime:
             name=lease.name,
             context=contextvars.Context(),
         )
+
+    def _on_process_begun(self, lease: Lease) -> None:
+        if self._board is not None:
+            self._board.add(lease.token)
+        # The soft limit is kept in the process itself.
+        hard_s = limits_of(self._definitions[lease.name].limits, lease).hard_s
+        if hard_s is not None:
+            self._interruptions.watch(lease.token, TimeLimits(hard_s=hard_s))
+
+    def _kill_process(self, token: int, error: BaseException) -> bool:
+        """End a task in a process of its own and report why; say whether it was one."""
+        started_at = self._processes.kill(token)
+        if started_at is None:
+            return False
+        lease = next((held for held in self._held.values() if held.token == token), None)
+        if lease is None:
+            del self._running[token]  # it was revoked: nobody wants to know
+        else:
+            policy = self._definitions[lease.name].retry
+            self._on_outcomes([failed(lease, error, started_at, time.time(), policy)])
+        return True
 
     async def _run_coroutine(
         self, definition: TaskDefinition, lease: Lease, started_at: float
@@ -377,8 +432,8 @@ class Runtime:
         """Take nothing new, give back what isn't started, wait for what runs.
 
         What still runs after `grace_s` seconds is given back without spending an attempt:
-        coroutines are cancelled, threads are left to the end of the process. What is to run at most
-        once fails instead.
+        coroutines are cancelled, processes killed, threads left to the end of this process. What is
+        to run at most once fails instead.
 
         Returns:
             Whether everything ended by itself.
@@ -398,6 +453,8 @@ class Runtime:
             grace_s,
             ", ".join(f"{lease.name} ({lease.task_id})" for lease in unfinished[:10]),
         )
+        for lease in unfinished:
+            self._processes.kill(lease.token)
         stopped = [lease for lease in unfinished if lease.name in self._at_most_once]
         self._give_back(lease for lease in unfinished if lease.name not in self._at_most_once)
         running = list(self._running.values())
@@ -433,40 +490,31 @@ class Runtime:
         self._is_draining = True
         self._tell_capacity(0)
         self._give_back_queued()
+        waiting = self._processes.withdraw_all()
+        for lease in waiting:
+            del self._running[lease.token]
+        self._give_back(waiting)
         if not self._running:
             self._all_ended.set()
 
-    def close(self) -> None:
-        """Let the threads end."""
+    def descriptors(self) -> list[int]:
+        """Return the descriptors of the sockets to the processes of tasks."""
+        return self._processes.descriptors()
+
+    async def aclose(self) -> None:
+        """Let the threads end, and end the processes."""
         self._is_closed = True
         if self._impatience is not None:
             self._impatience.cancel()
         self._threads.stop()
+        await self._processes.stop()
 
 
-def _run_function(
-    definition: TaskDefinition,
-    lease: Lease,
-    result_bytes_max: int,
-    interrupts: ThreadInterrupts,
-) -> Outcome:
-    """Run a plain function in the thread that called this."""
-    started_at = time.time()
+def _current_folder() -> str | None:
     try:
-        with interrupts.running(lease.token):
-            args, kwargs = decode_arguments(
-                lease.payload, SerializationFormat.of_code(lease.format)
-            )
-            value = definition.function(*args, **kwargs)
-            if inspect.iscoroutine(value):
-                value.close()
-                raise TypeError(
-                    f"task {lease.name!r} returned a coroutine that nothing awaits; "
-                    "make the function itself `async def`"
-                )
-            return returned(lease, value, started_at, time.time(), result_bytes_max)
-    except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
-        return failed(lease, error, started_at, time.time(), definition.retry)
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _chunks(outcomes: list[Outcome]) -> Iterable[list[Outcome]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue.errors import ConfigurationError
 from fastqueue.subworker.board import Board
+from fastqueue.subworker.endings import how_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,7 +274,7 @@ class Supervisor:
                 f"subworker {child.worker_id} can't start, for the reason it gives above; "
                 "nothing runs"
             )
-        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        how = how_it_ended(code)
         if instance and self._on_death is not None:
             self._on_death(instance, how, running)
         return f"(process {process.pid}) {how}", code >= 0 or -code in _FAULTS, code == WORN_OUT
@@ -322,6 +323,8 @@ class Supervisor:
             if (path := getattr(settings, name)) is not None:
                 command.append(f"--{name.replace('_', '-')}={path}")
         command += [f"--concurrency={settings.concurrency}", f"--grace={settings.grace_s!r}"]
+        shared = -(-(os.cpu_count() or 1) // len(self._children))
+        command.append(f"--task-processes={settings.task_processes or shared}")
         command.append(f"--allow-pickle={settings.allow_pickle}")
         return command
 
@@ -335,10 +338,3 @@ async def _listen(ours: socket.socket, child: _Child) -> None:
                 child.imported.set()
             if CONNECTED in said:
                 child.connected.set()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -25,15 +25,18 @@ __all__ = [
     "RETRIES_MAX",
     "DefinitionOptions",
     "Delivery",
+    "ProcessPolicy",
     "RetryPolicy",
     "TimeLimits",
     "check_queue",
+    "process_policy_of",
     "retry_policy_of",
     "seconds",
     "time_limits_of",
 ]
 
 RETRIES_MAX = 1_000
+MEMORY_LIMIT_MIN = 32 * 1024 * 1024
 _WAIT_MAX_S = 365 * 24 * 3600.0
 # Doubling further than this overflows, and is past any bound anyway.
 _DOUBLINGS_MAX = 40
@@ -58,6 +61,37 @@ class DefinitionOptions(TypedDict, total=False):
     no_retry_on: type[BaseException] | tuple[type[BaseException], ...]
     soft_time_limit: float | timedelta | None
     time_limit: float | timedelta | None
+    executor: Literal["process"]
+    max_tasks_per_child: int
+    memory_limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessPolicy:
+    """Bound the processes that the tasks of one definition run in.
+
+    Attributes:
+        tasks_max: how many tasks a process runs before it is replaced; None is any number.
+        memory_bytes_max: how much memory of its own a process may use; None is all there is.
+
+    Raises:
+        ConfigurationError: a value can't be; the message names it.
+    """
+
+    tasks_max: int | None = None
+    memory_bytes_max: int | None = None
+
+    def __post_init__(self) -> None:
+        tasks, memory = self.tasks_max, self.memory_bytes_max
+        if tasks is not None and (type(tasks) is not int or tasks < 1):
+            raise ConfigurationError(
+                f"max_tasks_per_child={tasks!r:.100}: it is a whole number from 1 on"
+            )
+        if memory is not None and (type(memory) is not int or memory < MEMORY_LIMIT_MIN):
+            raise ConfigurationError(
+                f"memory_limit={memory!r:.100}: it is a whole number of bytes, {MEMORY_LIMIT_MIN:,}"
+                " or more: a process needs about that much before it runs anything"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +196,29 @@ class TimeLimits:
 
 NO_LIMITS = TimeLimits()
 _DEFAULT_RETRY = RetryPolicy()
+
+
+def process_policy_of(options: DefinitionOptions) -> ProcessPolicy | None:
+    """Return what the options of a definition say about processes; None if it uses none.
+
+    Raises:
+        ConfigurationError: one can't be what it is, or is for processes only.
+    """
+    executor: object = options.get("executor")
+    if executor == "process":
+        return ProcessPolicy(
+            tasks_max=options.get("max_tasks_per_child"),
+            memory_bytes_max=options.get("memory_limit"),
+        )
+    if executor is not None:
+        raise ConfigurationError(
+            f'executor={executor!r:.100}: it is "process", or left out: then a coroutine '
+            "function runs on the event loop and a plain one in a thread"
+        )
+    for name in ("max_tasks_per_child", "memory_limit"):
+        if name in options:
+            raise ConfigurationError(f'{name} is for tasks with executor="process" only')
+    return None
 
 
 def retry_policy_of(options: DefinitionOptions) -> RetryPolicy:

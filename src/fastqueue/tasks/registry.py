@@ -26,9 +26,11 @@ from fastqueue.tasks.policies import (
     NO_LIMITS,
     DefinitionOptions,
     Delivery,
+    ProcessPolicy,
     RetryPolicy,
     TimeLimits,
     check_queue,
+    process_policy_of,
     retry_policy_of,
     time_limits_of,
 )
@@ -61,24 +63,27 @@ class TaskDefinition:
     Attributes:
         name: the name under which it is submitted.
         function: what is called.
-        executor: `coroutine` (on the subworker's loop) or `thread` (in its thread pool).
+        executor: `coroutine` (on the subworker's loop), `thread` (in its thread pool) or `process`
+            (in a child process).
         module: the module that defines the function.
         doc: the first line of the function's docstring, or an empty text.
         delivery: `at_least_once`, or `at_most_once` for a task that is never to be run twice.
         queue: where its tasks wait, if the submission doesn't say.
         retry: when it is tried again after a failure.
         limits: how long an attempt may run.
+        process: what bounds its processes, if it runs in some.
     """
 
     name: str
     function: Callable[..., Any]
-    executor: Literal["coroutine", "thread"]
+    executor: Literal["coroutine", "thread", "process"]
     module: str
     doc: str = ""
     delivery: Delivery = "at_least_once"
     queue: str = DEFAULT_QUEUE
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: TimeLimits = NO_LIMITS
+    process: ProcessPolicy | None = None
 
     @property
     def place(self) -> str:
@@ -194,6 +199,11 @@ def task(
             it may catch, in seconds or as a timedelta: none.
         time_limit: how long it may run before it is ended: none. The attempt has failed then, and
             is tried again as after any other failure.
+        executor: "process" runs it in a child process of the subworker, for what computes, crashes
+            or must be stopped; a coroutine function then has an event loop there.
+        max_tasks_per_child: how many tasks such a process runs before it is replaced: any number.
+        memory_limit: how much memory of its own such a process may use, in bytes: all there is. One
+            that uses more is killed, which counts as a crash.
 
     Raises:
         ConfigurationError: an option can't be what it is, the name can't be one, or this can't be a
@@ -231,16 +241,21 @@ def _register(function: _Function, name: str | None, options: DefinitionOptions)
         if name is None or name == "<lambda>":
             raise ConfigurationError(f'{function!r} has no name: give one, as in @task("name")')
     _check_name(name)
+    process = process_policy_of(options)
+    of_function: Literal["coroutine", "thread"] = (
+        "coroutine" if inspect.iscoroutinefunction(function) else "thread"
+    )
     definition = TaskDefinition(
         name=name,
         function=function,
-        executor="coroutine" if inspect.iscoroutinefunction(function) else "thread",
+        executor=of_function if process is None else "process",
         module=getattr(function, "__module__", None) or "?",
         doc=(inspect.getdoc(function) or "").partition("\n")[0],
         delivery=delivery,
         queue=check_queue(options.get("queue", DEFAULT_QUEUE)),
         retry=retry_policy_of(options),
         limits=time_limits_of(options),
+        process=process,
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]

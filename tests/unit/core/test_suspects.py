@@ -18,8 +18,9 @@ from fastqueue.core import changes as ch
 from fastqueue.core import commands as cmd
 from fastqueue.core import effects as fx
 from fastqueue.core.core import Core
+from fastqueue.core.decision import Decision
 from fastqueue.core.limits import CoreLimits
-from fastqueue.core.records import Lease
+from fastqueue.core.records import Lease, Outcome
 from fastqueue.core.state import Snapshot
 from fastqueue.tasks.models import TaskStatus
 
@@ -131,6 +132,85 @@ def test_a_busy_subworker_is_kept_free_for_a_suspect_and_others_go_on_elsewhere(
     assert reserved is not None
     sessions = {e.session for e in decision.effects if isinstance(e, fx.SendLeases)}
     assert sessions == {3 - reserved.session}, "the other one gets all of the rest"
+
+
+def crash(core: Core, *given: Lease, session: int = 10) -> Decision:
+    how = "was killed by SIGKILL"
+    outcomes = [
+        Outcome(g.task_id, g.token, False, 1.0, 2.0, error=how, crashed=True) for g in given
+    ]
+    return core.apply(cmd.Report(session, 1, outcomes, 1000.0), 0.0)
+
+
+def test_a_task_whose_own_process_died_is_leased_again_beside_others() -> None:
+    core = make_core(CoreLimits(crashes_max=9))
+    connect_worker(core)
+    submit(core, new_task("a"), new_task("b"))
+    first = {lease.task_id: lease for lease in leases(tick(core))}
+    again = first["a"]
+    for attempt in (2, 3, 4):
+        spent = attempt - 1
+        lost = only(crash(core, again), ch.LeasesLost)
+        assert lost.rows == [(spent, spent, core.state.tasks["a"].key)]
+        [again] = leases(tick(core))
+        assert (again.task_id, again.attempt) == ("a", attempt)
+    assert core.state.tasks["b"].token == first["b"].token
+    assert core.state.tasks["b"].crashes == 0
+    assert not core.state.suspects
+
+
+def test_a_task_that_kills_its_own_process_again_and_again_is_quarantined() -> None:
+    core = make_core()
+    connect_worker(core)
+    submit(core, new_task("a"))
+    for _ in range(2):
+        assert not has(crash(core, *leases(tick(core))), ch.TasksFinished)
+    last = crash(core, *leases(tick(core)))
+    [result] = only(last, ch.TasksFinished).results
+    assert (result.status, result.attempt) == (TaskStatus.FAILURE, 3)
+    assert result.error == (
+        "TaskQuarantined: the process died each of the 3 times that this task was running in it, "
+        "the last time it was killed by SIGKILL; it isn't run again"
+    )
+    assert only(last, fx.TellQuarantined).tasks == [("add", "a")]
+    assert only(last, fx.AcknowledgeReport).sequence == 1
+
+
+def test_a_task_to_be_run_at_most_once_fails_when_its_own_process_dies() -> None:
+    core = make_core()
+    core.apply(
+        cmd.WorkerReady(
+            10, "w", "w", frozenset({"add"}), 10, (), {}, at_most_once=frozenset({"add"})
+        ),
+        0.0,
+    )
+    submit(core, new_task("a"))
+    last = crash(core, *leases(tick(core)))
+    [result] = only(last, ch.TasksFinished).results
+    assert str(result.error).startswith("LeaseLost: the process was killed by SIGKILL while")
+    assert not core.state.tasks
+
+
+def test_a_task_whose_own_process_dies_while_it_is_cancelled_is_not_run_again() -> None:
+    core = make_core()
+    connect_worker(core)
+    submit(core, new_task("a"))
+    [lease] = leases(tick(core))
+    core.apply(cmd.Cancel(1, 1, ["a"], 5.0), 0.0)
+    [result] = only(crash(core, lease), ch.TasksFinished).results
+    assert result.status is TaskStatus.CANCELLED
+    assert not core.state.tasks
+
+
+def test_the_crash_of_an_own_process_under_a_void_lease_counts_for_nothing() -> None:
+    core = make_core()
+    connect_worker(core)
+    submit(core, new_task("a"))
+    [old] = leases(tick(core))
+    crash(core, old)
+    [new] = leases(tick(core))
+    assert not crash(core, old).changes
+    assert core.state.tasks["a"].token == new.token
 
 
 def test_a_suspect_can_be_cancelled() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from fastqueue.errors import ConfigurationError, TaskImportError, TaskNameConflict
 from fastqueue.tasks.loading import load_task_modules
+from fastqueue.tasks.policies import ProcessPolicy
 from fastqueue.tasks.registry import (
     TaskDefinition,
     TaskRegistry,
@@ -127,6 +128,34 @@ class TestDecorator:
             task(functools.partial(fetch, "a"))
         task("fetch_a")(functools.partial(fetch, "a"))
         assert default_registry.get("fetch_a").executor == "coroutine"
+
+    def test_a_task_may_have_processes_of_its_own_whatever_its_function(self):
+        @task(executor="process", max_tasks_per_child=5, memory_limit=2**30)
+        async def fetch() -> None: ...
+
+        @task(executor="process")
+        def add() -> None: ...
+
+        assert {one.executor for one in default_registry} == {"process"}
+        assert default_registry.get("add").process == ProcessPolicy()
+        bounds = ProcessPolicy(tasks_max=5, memory_bytes_max=2**30)
+        assert default_registry.get("fetch").process == bounds
+
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            ({"executor": "thread"}, "executor='thread': it is \"process\", or left out"),
+            ({"executor": "process", "max_tasks_per_child": 0}, "max_tasks_per_child=0"),
+            ({"executor": "process", "memory_limit": 1024}, "memory_limit=1024"),
+            ({"executor": "process", "memory_limit": 1e9}, "memory_limit=1000000000.0"),
+            ({"memory_limit": 2**30}, "memory_limit is for tasks with executor"),
+            ({"max_tasks_per_child": 1}, "max_tasks_per_child is for tasks with executor"),
+        ],
+    )
+    def test_an_option_of_processes_that_can_not_be_is_an_error(self, options, why):
+        with pytest.raises(ConfigurationError, match=why):
+            task("add", **options)(lambda: None)
+        assert len(default_registry) == 0
 
     def test_a_class_is_refused(self):
         with pytest.raises(ConfigurationError, match="it is a class"):
