@@ -301,8 +301,9 @@ def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:
             lane.rank,
             task.format,
             task.callback is not None,
-            failures=task.failures,
-            options=task.options,
+            b"",
+            task.failures,
+            task.options,
         )
     )
     batch[1].append(task.key)

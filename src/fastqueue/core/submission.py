@@ -56,11 +56,13 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
                 unheld.add(task_id)
                 continue
         if refusal is None:
-            lane = open_lane(state, new.queue, new.rank, new.name, decision)
+            lane = state.lanes.find(new.queue, new.rank, new.name)
+            lane = lane or open_lane(state, new.queue, new.rank, new.name, decision)
         if lane is None:
             refused.append(refusal or _no_lane(state, task_id))
             continue
-        note_name(state, lane, now)
+        if lane.live == 0:
+            note_name(state, lane, now)
         state.last_sequence += 1
         key = lane.base | state.last_sequence
         if state.lanes.admit(lane):
@@ -72,7 +74,10 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
                 new.format,
                 new.callback,
                 len(new.payload),
-                options=options,
+                0,
+                0,
+                0,
+                options,
             )
             tasks[task_id] = task
             lane.in_memory += 1
