@@ -700,8 +700,8 @@ _ENDING = (
     Mutant(
         "results don't expire",
         _RETENTION,
-        " and expiry[1] <= now:\n",
-        " and False:\n",
+        "            if expiries[task_id] > now:\n                break\n",
+        "            break\n",
         "what is kept has a time",
     ),
     Mutant(
