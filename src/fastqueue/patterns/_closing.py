@@ -102,12 +102,12 @@ def _run() -> None:
 def _close_idle() -> None:
     """Close those whose attempt has ended, or whose time has passed."""
     with _turn:
-        counts = dialer_counts()
+        with _lock:
+            looked_at = list(_pending)
+        counts = dialer_counts()  # after: they are to be newer than those it began with
         # What NNG still does about an attempt after it has counted its end is done meanwhile.
         time.sleep(_POLL_S)
         now = time.monotonic()
-        with _lock:
-            looked_at = list(_pending)
         for one in looked_at:
             found = counts.get(one.dialer_id)
             if (found is not None and found.attempts_ended != one.ended) or now > one.deadline:
