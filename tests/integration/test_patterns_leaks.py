@@ -16,6 +16,7 @@ COMMON = """
 import asyncio, gc, json, os, socket, struct
 from fastqueue.control_plane.callback_sender import CallbackSender
 from fastqueue.errors import PatternTimeout
+from fastqueue.patterns._closing import finish
 from fastqueue.patterns.nng_patterns import PairPattern, ReqRepPattern
 
 BODY = b"x" * 100_000
@@ -33,9 +34,11 @@ def measured():
 async def compare(cycle, count):
     for _ in range(count):
         await cycle()
+    await asyncio.to_thread(finish)
     before = measured()
     for _ in range(2 * count):
         await cycle()
+    await asyncio.to_thread(finish)
     after = measured()
     print(json.dumps({key: after[key] - before[key] for key in after} | {"cycles": 2 * count}))
 

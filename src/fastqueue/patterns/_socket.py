@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pynng
 
 from fastqueue.errors import ConfigurationError, PatternClosed, PatternError, PatternTimeout
+from fastqueue.patterns._closing import close_when_idle, finish
 from fastqueue.patterns._listening import listen
 from fastqueue.patterns._readiness import Readiness, expire, is_readable
 from fastqueue.patterns._stats import sent_count
@@ -53,6 +54,7 @@ def _close_what_was_left_open() -> None:
     # under whatever is still open, and the binding then complains of each object it finds dead.
     for socket in list(_open_sockets):
         socket.close(linger_s=0)
+    finish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ class NngSocket:
         self.pipes_removed = 0
         self._drains_by_fd = drains_by_fd
         self.has_sent = False
+        self._dialer: Any = None
         self._is_closed = False
         self._burst = 0
         self._readable: Readiness | None = None
@@ -153,7 +156,7 @@ class NngSocket:
             PatternError: the address can't be one; the socket is closed.
         """
         try:
-            self.raw.dial(self.address, block=False)
+            self._dialer = self.raw.dial(self.address, block=False)
         except pynng.NNGException as error:
             self.close(linger_s=0)
             raise PatternError(f"can't dial {self.address}: {explain(error)}") from error
@@ -274,7 +277,10 @@ class NngSocket:
                 self._block_until_quiet(limit_s)
         if self.before_close is not None:
             self.before_close()
-        self.raw.close()
+        if self._dialer is None:
+            self.raw.close()
+        else:
+            close_when_idle(self.raw, self._dialer, self.options.reconnect_max_s)
         self._pipes.clear()
         _open_sockets.discard(self)
 
