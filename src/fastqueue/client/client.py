@@ -166,14 +166,15 @@ class Client(ClientLifecycle):
         connection = self._started()
         asked = parse_options(options) if options else NO_OPTIONS
         new = self._new_task(connection, task_name, args, kwargs or {}, priority, options=asked)
-        deadline = connection.loop.time() + self._settings.timeout_s
-        await connection.submissions.wait_for_room()
+        submissions = connection.submissions
+        if not submissions.has_room:
+            await submissions.wait_for_room()
         # Not before there is room: what is waited for and not submitted looks like another's.
         waiter = connection.results.wait(new.task_id)
         try:
-            await connection.submissions.submit(new)
-            async with asyncio.timeout_at(deadline):
-                result = await waiter
+            connection.deadlines.watch(waiter)
+            await submissions.submit(new)
+            result = await waiter
         except TimeoutError as error:
             if isinstance(error, TaskTimeout):
                 raise

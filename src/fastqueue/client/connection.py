@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fastqueue.client.deadlines import Deadlines
 from fastqueue.client.requests import IDS_MAX, Requests
 from fastqueue.client.results import Results
 from fastqueue.client.submissions import Submissions
@@ -51,6 +52,8 @@ class ClientConnection:
             retries=settings.retries,
             where=self._where,
         )
+        # Of calls that wait for a result.
+        self.deadlines = Deadlines(self.loop, settings.timeout_s)
         self.requests = Requests(timeout_s=settings.timeout_s, where=self._where)
         self.connected = asyncio.Event()
         self.payload_bytes_max: int | None = None
@@ -70,6 +73,7 @@ class ClientConnection:
         self.submissions.fail_all(error)
         self.requests.fail_all(error)
         self.results.fail_all(error)
+        self.deadlines.stop()
 
     async def watch(self, task_ids: Sequence[str]) -> None:
         """Have the results of these tasks pushed; waiters of unknown ones learn that at once.
