@@ -69,7 +69,8 @@ async def iterate_dead_letters(
                 traceback=letter.traceback,
                 payload_bytes=letter.payload_bytes,
             )
-        if len(page) < _PAGE:
+        # The control plane may give fewer than asked for, if they are large.
+        if not page:
             return
         after = (page[-1].died_at, page[-1].task_id)
 

@@ -398,6 +398,8 @@ class Client(ClientLifecycle):
                     cancelled = status is TaskStatus.CANCELLED
             except TaskTimeout:
                 pass
+            except ResultExpired:
+                status = None
         return Cancellation(task_id=task_id, cancelled=cancelled, status=status)
 
     # -- failures
@@ -406,6 +408,7 @@ class Client(ClientLifecycle):
         """Return the attempts of a task that failed and were followed by another, in order.
 
         They are kept as long as the task's result is; the last attempt is in the result.
+        If there are very many, the earlier ones come without traceback and with a short error.
 
         Raises:
             ControlPlaneUnavailable: none answered within `timeout`.

@@ -9,6 +9,8 @@ import logging
 import textwrap
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
+from msgspec.structs import replace
+
 from fastqueue.core import effects as fx
 from fastqueue.core.commands import DueLoaded, ExpiredLoaded, Loaded
 from fastqueue.protocol import messages as msg
@@ -16,11 +18,11 @@ from fastqueue.protocol.messages import encode
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fastqueue.control_plane.engine import Engine, Peers
     from fastqueue.core.effects import Effect
-    from fastqueue.core.records import Lease, Result
+    from fastqueue.core.records import AttemptRecord, DeadLetter, Lease, Result
 
 __all__ = ["release"]
 
@@ -33,6 +35,8 @@ _FRAME_BYTES_GOAL = 1024**2
 _FRAME_ITEMS_MAX = 1_000
 # Tasks named in one log line.
 _SHOWN_MAX = 5
+# Of an error whose traceback is left out; there are up to 1,000 attempts.
+_ERROR_SHOWN_MAX = 200
 _CALLBACKS_AT_ONCE = 500
 _CALLBACK_BYTES_GOAL = 1024**2
 # What one turn may push to one session out of memory; more is read back as it is taken. The same
@@ -76,7 +80,8 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 _refill(engine, effect)
             case fx.AnswerDeadLetters():
                 letters = engine.store.list_dead_letters(effect.filter)
-                send(effect.session, msg.Inspected(effect.request, letters))
+                first = next(_chunks(letters, _failure_size), [])
+                send(effect.session, msg.Inspected(effect.request, first))
             case fx.LoadDue():
                 due = engine.store.read_due(effect.at, effect.limit)
                 engine.put_first(DueLoaded(effect.at, due.tasks, due.next_due))
@@ -193,7 +198,7 @@ def _lease_frames(engine: Engine, peers: Peers, effect: fx.SendLeases) -> list[b
     return [encode(msg.Leases(chunk)) for chunk in _chunks(effect.leases[:position], _lease_size)]
 
 
-def _chunks(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> Iterable[list[_Item]]:
+def _chunks(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> Iterator[list[_Item]]:
     chunk: list[_Item] = []
     size = 0
     for item in items:
@@ -204,6 +209,23 @@ def _chunks(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> Iterable
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _fitting(attempts: list[AttemptRecord]) -> list[AttemptRecord]:
+    """Return attempts that fit into a frame: the last ones whole, of those before the error."""
+    size = 0
+    shown = []
+    for attempt in reversed(attempts):
+        size += _failure_size(attempt)
+        if size > _FRAME_BYTES_GOAL:
+            attempt = replace(attempt, error=attempt.error[:_ERROR_SHOWN_MAX], traceback=None)
+        shown.append(attempt)
+    return shown[::-1]
+
+
+def _failure_size(failure: AttemptRecord | DeadLetter) -> int:
+    # In UTF-8 a character takes up to four bytes.
+    return 4 * (len(failure.error) + len(failure.traceback or ""))
 
 
 def _lease_size(lease: Lease) -> int:
@@ -242,7 +264,7 @@ def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.Answer
                 return msg.Failed(effect.request, "overloaded", effect.refused, 1.0)
             return msg.Watched(effect.request, list(effect.unknown))
         case fx.AnswerInspect(topic="attempts"):
-            attempts = {i: engine.store.find_attempts(i) for i in effect.ask_store}
+            attempts = {i: _fitting(engine.store.find_attempts(i)) for i in effect.ask_store}
             return msg.Inspected(effect.request, attempts)
         case fx.AnswerInspect():
             evicted = engine.store.find_evicted(effect.ask_store)

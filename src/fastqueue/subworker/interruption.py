@@ -139,7 +139,9 @@ class Interruptions:
         coroutine_of: returns the asyncio task of a lease, None if it has none.
         kill: ends a task in a process of its own, given its token and why, and says whether it was
             one.
-        on_stuck: called with a lease's token and why it was interrupted, if it didn't end.
+        on_unbegun: called with a lease's token and why it was interrupted, if its coroutine hadn't
+            begun: a task that is cancelled before its first step never has one.
+        on_stuck: called with the same, if it didn't end.
     """
 
     def __init__(
@@ -148,12 +150,14 @@ class Interruptions:
         threads: ThreadInterrupts,
         coroutine_of: Callable[[int], asyncio.Task[Any] | None],
         kill: Callable[[int, BaseException], bool],
+        on_unbegun: Callable[[int, BaseException], None],
         on_stuck: Callable[[int, BaseException], None],
     ) -> None:
         self._loop = loop
         self._threads = threads
         self._coroutine_of = coroutine_of
         self._kill = kill
+        self._on_unbegun = on_unbegun
         self._on_stuck = on_stuck
         self._watched: dict[int, _Watched] = {}
 
@@ -196,7 +200,7 @@ class Interruptions:
         task = self._coroutine_of(token)
         if task is not None:
             task.uncancel()
-        return SoftTimeLimit(f"it has run for {watched.limits.soft_s:g} s, its soft time limit")
+        return _soft_error(watched)
 
     def _soften(self, token: int) -> None:
         watched = self._watched.get(token)
@@ -207,7 +211,7 @@ class Interruptions:
             self._threads.interrupt(token, SoftTimeLimit)
         else:
             watched.soft_is_due = True
-            task.cancel()
+            self._cancel(token, task, _soft_error(watched))
 
     def _interrupt(self, token: int, error: BaseException) -> None:
         watched = self._watched.get(token)
@@ -222,12 +226,25 @@ class Interruptions:
         if task is None:
             self._threads.interrupt(token, type(error))
         else:
-            task.cancel()
+            self._cancel(token, task, error)
+
+    def _cancel(self, token: int, task: asyncio.Task[Any], error: BaseException) -> None:
+        def look(_: asyncio.Task[Any]) -> None:
+            # One that has begun reports how it ended, and isn't watched any more.
+            if token in self._watched:
+                self._on_unbegun(token, error)
+
+        task.add_done_callback(look)
+        task.cancel()
 
     def _give_up(self, token: int) -> None:
         watched = self._watched.get(token)
         if watched is not None and watched.error is not None:
             self._on_stuck(token, watched.error)
+
+
+def _soft_error(watched: _Watched) -> SoftTimeLimit:
+    return SoftTimeLimit(f"it has run for {watched.limits.soft_s:g} s, its soft time limit")
 
 
 @types.coroutine

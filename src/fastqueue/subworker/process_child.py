@@ -170,6 +170,7 @@ async def _await_softly(
         lambda _: this_task,
         lambda *_: False,
         lambda *_: None,
+        lambda *_: None,
     )
     interruptions.watch(lease.token, TimeLimits(soft_s=soft_s))
     softened = partial(interruptions.softened, lease.token)

@@ -45,7 +45,7 @@ _MB = 1e6
 _NO_BOUNDS = ProcessPolicy()
 
 
-class _Job:
+class _Call:
     """Hold one task that waits for a process or runs in one."""
 
     __slots__ = ("is_killed", "lease", "policy", "result_bytes_max", "started_at")
@@ -61,11 +61,11 @@ class _Job:
 class _Worker:
     """Hold one process, and what runs in it."""
 
-    __slots__ = ("cannot_start", "is_started", "job", "process", "tasks_max", "tasks_run", "timer")
+    __slots__ = ("call", "cannot_start", "is_started", "process", "tasks_max", "tasks_run", "timer")
 
     def __init__(self) -> None:
         self.process: ChildProcess
-        self.job: _Job | None = None
+        self.call: _Call | None = None
         self.is_started = False
         self.cannot_start = False
         self.tasks_run = 0
@@ -74,7 +74,7 @@ class _Worker:
 
     @property
     def is_idle(self) -> bool:
-        return self.is_started and self.job is None and self.process.is_open
+        return self.is_started and self.call is None and self.process.is_open
 
     def set_timer(self, timer: asyncio.TimerHandle | None) -> None:
         if self.timer is not None:
@@ -117,7 +117,7 @@ class ProcessPool:
         self._on_begun = on_begun
         self._on_outcomes = on_outcomes
         # In the order in which they are to begin.
-        self._waiting: list[_Job] = []
+        self._waiting: list[_Call] = []
         # The one that was idle last is first: what isn't needed gets old.
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -140,8 +140,8 @@ class ProcessPool:
 
     def submit(self, definition: TaskDefinition, lease: Lease, result_bytes_max: int) -> None:
         """Run a task as soon as there is a process for it; more urgent ones come first."""
-        job = _Job(lease, definition.process or _NO_BOUNDS, result_bytes_max)
-        insort(self._waiting, job, key=lambda one: one.lease.rank)
+        call = _Call(lease, definition.process or _NO_BOUNDS, result_bytes_max)
+        insort(self._waiting, call, key=lambda one: one.lease.rank)
         self._dispatch()
 
     def kill(self, token: int) -> float | None:
@@ -154,16 +154,16 @@ class ProcessPool:
         if self.withdraw(token):
             return time.time()
         for worker in self._workers:
-            if worker.job is not None and worker.job.lease.token == token:
-                worker.job.is_killed = True
+            if worker.call is not None and worker.call.lease.token == token:
+                worker.call.is_killed = True
                 worker.process.kill()
-                return worker.job.started_at
+                return worker.call.started_at
         return None
 
     def withdraw(self, token: int) -> bool:
         """Take a task back that waits for a process; say whether it did."""
-        for index, job in enumerate(self._waiting):
-            if job.lease.token == token:
+        for index, call in enumerate(self._waiting):
+            if call.lease.token == token:
                 del self._waiting[index]
                 return True
         return False
@@ -171,7 +171,7 @@ class ProcessPool:
     def withdraw_all(self) -> list[Lease]:
         """Take back all tasks that wait for a process."""
         waiting, self._waiting = self._waiting, []
-        return [job.lease for job in waiting]
+        return [call.lease for call in waiting]
 
     async def stop(self) -> None:
         """End the processes: idle ones at once, others are killed, and nothing is heard of them."""
@@ -181,8 +181,8 @@ class ProcessPool:
             if timer is not None:
                 timer.cancel()
         for worker in list(self._workers):
-            if worker.job is not None:
-                worker.job.is_killed = True
+            if worker.call is not None:
+                worker.call.is_killed = True
             if worker.is_idle:
                 self._retire(worker)
             elif worker.process.is_open:
@@ -196,12 +196,12 @@ class ProcessPool:
         if self._is_stopped:
             return
         idle = [worker for worker in self._workers if worker.is_idle]
-        for job in list(self._waiting) if idle else ():
-            worker = next((one for one in idle if one.may_run(job.policy)), None)
+        for call in list(self._waiting) if idle else ():
+            worker = next((one for one in idle if one.may_run(call.policy)), None)
             if worker is not None:
                 idle.remove(worker)
-                self._waiting.remove(job)
-                self._begin(worker, job)
+                self._waiting.remove(call)
+                self._begin(worker, call)
         coming = sum(not worker.is_started for worker in self._workers)
         missing = len(self._waiting) - coming
         while missing > 0 and self._pause is None and len(self._workers) < self._processes_max:
@@ -238,17 +238,17 @@ class ProcessPool:
         self._pause = None
         self._dispatch()
 
-    def _begin(self, worker: _Worker, job: _Job) -> None:
+    def _begin(self, worker: _Worker, call: _Call) -> None:
         worker.set_timer(None)
-        worker.job = job
+        worker.call = call
         worker.tasks_run += 1
-        if job.policy.tasks_max is not None:
-            worker.tasks_max = min(worker.tasks_max, job.policy.tasks_max)
-        job.started_at = time.time()
-        self._on_begun(job.lease)
-        worker.process.expect(job.result_bytes_max)
-        worker.process.send(Run(job.lease, job.result_bytes_max))
-        if job.policy.memory_bytes_max is not None and self._look is None:
+        if call.policy.tasks_max is not None:
+            worker.tasks_max = min(worker.tasks_max, call.policy.tasks_max)
+        call.started_at = time.time()
+        self._on_begun(call.lease)
+        worker.process.expect(call.result_bytes_max)
+        worker.process.send(Run(call.lease, call.result_bytes_max))
+        if call.policy.memory_bytes_max is not None and self._look is None:
             self._look = self._loop.call_later(_LOOK_S, self._look_at_memory)
 
     def _rest(self, worker: _Worker, policy: ProcessPolicy) -> None:
@@ -279,12 +279,12 @@ class ProcessPool:
                 worker.cannot_start = True
                 self._give_up_waiting(message.error)
             case Ended():
-                job = worker.job
-                if job is None or job.lease.token != message.outcome.token or job.is_killed:
+                call = worker.call
+                if call is None or call.lease.token != message.outcome.token or call.is_killed:
                     return
-                worker.job = None
+                worker.call = None
                 if worker.process.is_open:
-                    self._rest(worker, job.policy)
+                    self._rest(worker, call.policy)
                 self._on_outcomes((message.outcome,))
         self._dispatch()
 
@@ -293,9 +293,9 @@ class ProcessPool:
         worker.set_timer(None)
         if not self._workers:
             self._is_empty.set()
-        job = worker.job
-        if job is not None and not job.is_killed:
-            lease = job.lease
+        call = worker.call
+        if call is not None and not call.is_killed:
+            lease = call.lease
             logger.warning(
                 "the process %d of task %s (%s) %s; no other task ran in it",
                 worker.process.pid,
@@ -303,7 +303,7 @@ class ProcessPool:
                 lease.task_id,
                 how,
             )
-            self._on_outcomes((crashed(lease, how, job.started_at, time.time()),))
+            self._on_outcomes((crashed(lease, how, call.started_at, time.time()),))
         if not (worker.is_started or worker.cannot_start or self._is_stopped):
             self._note_failed_start(how)
         self._dispatch()
@@ -335,8 +335,8 @@ class ProcessPool:
         """Kill each process that uses more memory than its task may."""
         self._look = None
         for worker in self._workers:
-            job = worker.job
-            if job is None or (most := job.policy.memory_bytes_max) is None:
+            call = worker.call
+            if call is None or (most := call.policy.memory_bytes_max) is None:
                 continue
             used = worker.process.memory_bytes()
             if used is not None and used > most:

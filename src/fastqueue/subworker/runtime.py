@@ -91,6 +91,7 @@ class Runtime:
             self._interrupts,
             lambda token: self._running.get(token),
             self._kill_process,
+            self._end_interrupted,
             self._on_stuck,
         )
         # Set when a task can't be ended: its slot is lost until another process takes over.
@@ -225,19 +226,32 @@ class Runtime:
 
     def _on_stuck(self, token: int, error: BaseException) -> None:
         """Report a task that goes on although it was interrupted, and ask for a replacement."""
-        lease = next((held for held in self._held.values() if held.token == token), None)
+        lease = self._lease_of(token)
+        if lease is not None:
+            logger.error(
+                "task %s (%s) goes on although %s; this subworker is replaced",
+                lease.name,
+                lease.task_id,
+                error,
+            )
+            self._end_interrupted(token, error)
+            self.worn_out.set()
+
+    def _end_interrupted(
+        self, token: int, error: BaseException, started_at: float | None = None
+    ) -> None:
+        """Report a task that has no way to report itself why it was interrupted."""
+        lease = self._lease_of(token)
         if lease is None:
+            self._running.pop(token, None)  # it was revoked or given back: nobody wants to know
             return
-        logger.error(
-            "task %s (%s) goes on although %s; this subworker is replaced",
-            lease.name,
-            lease.task_id,
-            error,
-        )
-        definition = self._definitions[lease.name]
         now = time.time()
-        self._on_outcomes([failed(lease, error, now, now, definition.retry)])
-        self.worn_out.set()
+        policy = self._definitions[lease.name].retry
+        begun = now if started_at is None else started_at
+        self._on_outcomes([failed(lease, error, begun, now, policy)])
+
+    def _lease_of(self, token: int) -> Lease | None:
+        return next((held for held in self._held.values() if held.token == token), None)
 
     def _forget(self, task_id: str) -> None:
         self._held.pop(task_id, None)
@@ -339,12 +353,7 @@ class Runtime:
         started_at = self._processes.kill(token)
         if started_at is None:
             return False
-        lease = next((held for held in self._held.values() if held.token == token), None)
-        if lease is None:
-            del self._running[token]  # it was revoked: nobody wants to know
-        else:
-            policy = self._definitions[lease.name].retry
-            self._on_outcomes([failed(lease, error, started_at, time.time(), policy)])
+        self._end_interrupted(token, error, started_at)
         return True
 
     async def _run_coroutine(
