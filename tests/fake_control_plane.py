@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame
 
@@ -17,8 +18,8 @@ class FakeControlPlane:
     """
 
     def __init__(self, control_plane_id="fake", epoch=1):
-        self.welcome = msg.Welcome(
-            protocol=msg.PROTOCOL_VERSION,
+        self.welcome = greetings.Welcome(
+            protocol=greetings.PROTOCOL_VERSION,
             control_plane_id=control_plane_id,
             epoch=epoch,
             frame_bytes_max=2**24,

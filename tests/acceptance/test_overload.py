@@ -17,6 +17,7 @@ import pytest
 
 from fastqueue.core.records import NewTask
 from fastqueue.errors import Overloaded, PayloadTooLarge
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame
 from harness import bounded, eventually
@@ -170,17 +171,17 @@ class Service:
         self._connections.append((reader, writer))
         return reader, writer
 
-    async def greet(self, role=msg.ROLE_CLIENT):
+    async def greet(self, role=greetings.ROLE_CLIENT):
         """Connect and say a proper hello; return the streams and the answer."""
         reader, writer = await self.open()
-        hello = msg.Hello(
-            protocol=msg.PROTOCOL_VERSION,
+        hello = greetings.Hello(
+            protocol=greetings.PROTOCOL_VERSION,
             role=role,
             instance=f"i{len(self._connections)}",
             name="test",
         )
         writer.write(frame(msg.encode(hello)))
-        return reader, writer, msg.decode_greeting(await read_frame(reader))
+        return reader, writer, greetings.decode_greeting(await read_frame(reader))
 
 
 async def read_frame(reader):
@@ -206,7 +207,7 @@ async def test_1000_idle_connections_and_1000_silent_ones_slow_nobody_down(servi
     floor = statistics.median(await service.latencies())
     for _ in range(20):
         greeted = await asyncio.gather(*(service.greet() for _ in range(50)))
-        assert all(isinstance(answer, msg.Welcome) for _, _, answer in greeted)
+        assert all(isinstance(answer, greetings.Welcome) for _, _, answer in greeted)
         await asyncio.gather(*(service.open() for _ in range(50)))
     crowded = statistics.median(await service.latencies())
     print(f"median {1e3 * floor:.1f} ms alone, {1e3 * crowded:.1f} ms in the crowd")
@@ -251,8 +252,8 @@ async def test_past_the_limit_of_open_files_connections_are_refused_and_nothing_
     assert "may open 300 files" in process.log
     service = await Service(site).start(process)
     answers = [(await service.greet())[2] for _ in range(400)]
-    accepted = [a for a in answers if isinstance(a, msg.Welcome)]
-    refused = [a for a in answers if isinstance(a, msg.Refusal)]
+    accepted = [a for a in answers if isinstance(a, greetings.Welcome)]
+    refused = [a for a in answers if isinstance(a, greetings.Refusal)]
     assert len(accepted) > 100
     assert len(accepted) + len(refused) == 400
     assert {(a.code, a.retry) for a in refused} == {("too_many", True)}
@@ -292,7 +293,7 @@ async def test_clients_that_are_stopped_while_large_results_are_owed_to_them_hur
 async def test_subworkers_that_stop_reading_hurt_nobody(service):
     stuck = []
     for _ in range(3):
-        _, writer, _ = await service.greet(msg.ROLE_SUBWORKER)
+        _, writer, _ = await service.greet(greetings.ROLE_SUBWORKER)
         writer.transport.pause_reading()
         writer.write(frame(msg.encode(msg.Ready(["stuck"], 1_000, []))))
         stuck.append(writer)

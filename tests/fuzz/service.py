@@ -12,6 +12,7 @@ from tests.ports import free_address
 from fastqueue.config import ControlPlaneSettings
 from fastqueue.control_plane.app import ControlPlane
 from fastqueue.core.records import Callback, HeldLease, NewTask, Outcome
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import FrameDecoder, frame
 
@@ -31,7 +32,9 @@ _EXTREMES = (
 
 
 def hello(role, instance="fuzz"):
-    return msg.encode(msg.Hello(protocol=msg.PROTOCOL_VERSION, role=role, instance=instance))
+    return msg.encode(
+        greetings.Hello(protocol=greetings.PROTOCOL_VERSION, role=role, instance=instance)
+    )
 
 
 def valid_messages(serial):
@@ -62,11 +65,11 @@ def valid_messages(serial):
 def answers():
     """Return what a control plane may answer to a hello, as bodies."""
     limits = {"protocol": 1, "epoch": 1, "frame_bytes_max": 1, "payload_bytes_max": 1}
-    proven = msg.Welcome(control_plane_id="c", proof=bytes(32), **limits)
+    proven = greetings.Welcome(control_plane_id="c", proof=bytes(32), **limits)
     messages = [
         proven,
-        msg.Refusal(code="full", message="no", retry=True),
-        msg.Challenge(nonce=bytes(msg.NONCE_BYTES)),
+        greetings.Refusal(code="full", message="no", retry=True),
+        greetings.Challenge(nonce=bytes(greetings.NONCE_BYTES)),
     ]
     return [msg.encode(message) for message in messages]
 
@@ -74,7 +77,7 @@ def answers():
 def conversation_of(data, serial):
     """Return the frames of one peer that `data` describes: valid ones, cut up and put together."""
     chance = random.Random(data)
-    bodies = [hello(chance.choice((msg.ROLE_CLIENT, msg.ROLE_SUBWORKER)))]
+    bodies = [hello(chance.choice((greetings.ROLE_CLIENT, greetings.ROLE_SUBWORKER)))]
     if chance.random() < 0.5:
         bodies.append(msg.encode(msg.Ready(["add"], 2, [])))
     for _ in range(chance.randint(1, 5)):
@@ -163,7 +166,11 @@ class FedControlPlane:
             task_id = f"good-{self._serial}"
             submit = msg.Submit(1, [NewTask(task_id, "nobody's", 2, 0, b"")])
             cancel = msg.Cancel(2, [task_id])
-            for body in (hello(msg.ROLE_CLIENT, "good"), msg.encode(submit), msg.encode(cancel)):
+            for body in (
+                hello(greetings.ROLE_CLIENT, "good"),
+                msg.encode(submit),
+                msg.encode(cancel),
+            ):
                 writer.write(frame(body))
             decoder, bodies = FrameDecoder(_ANSWER_BYTES_MAX), []
             while len(bodies) < 3:

@@ -25,6 +25,7 @@ from fastqueue.config import (
 )
 from fastqueue.control_plane.callback_sender import validate_callback_address
 from fastqueue.errors import ConfigurationError, ProtocolError, SerializationError
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.announcement import ANNOUNCEMENT_BYTES_MAX, Announcement
 from fastqueue.protocol.framing import FrameDecoder, frame
@@ -34,9 +35,9 @@ from fastqueue.tasks.serializer import SerializationFormat, TaskSerializer
 EXIT_CODES = frozenset({0, 1, 2, 3, 74, 130})
 _FRAME_BYTES_MAX = 4_096
 _DECODERS = (
-    msg.decode_hello,
-    msg.decode_proof,
-    msg.decode_greeting,
+    greetings.decode_hello,
+    greetings.decode_proof,
+    greetings.decode_greeting,
     msg.decode_to_control_plane,
     msg.decode_to_client,
     msg.decode_to_subworker,
@@ -81,11 +82,11 @@ def fuzz_messages(data):
 def fuzz_handshake(data):
     """Whatever a control plane answers, it isn't believed if it can't prove the token."""
     for token in (None, "a token that nobody guesses"):
-        handshake = Handshake(role=msg.ROLE_CLIENT, instance="i", name="n", token=token)
+        handshake = Handshake(role=greetings.ROLE_CLIENT, instance="i", name="n", token=token)
         with contextlib.suppress(ProtocolError):
             for start in (0, len(data) // 2):  # the whole answer, then another one
                 answer = handshake.on_greeting(data[start:])
-                assert token is None or not isinstance(answer, msg.Welcome)
+                assert token is None or not isinstance(answer, greetings.Welcome)
 
 
 def fuzz_announcement(data):

@@ -20,6 +20,7 @@ from fastqueue.errors import (
     StoreLocked,
     StoreTooNew,
 )
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import FrameDecoder, frame
 from harness import Cluster, bounded, registry_of
@@ -208,21 +209,21 @@ async def test_a_peer_of_another_version_is_told_which_ones_there_are(cluster, c
     client = await cluster.client()
     host, _, port = cluster.address.removeprefix("tcp://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    hello = msg.Hello(protocol=99, role=msg.ROLE_CLIENT, instance="x", version="99.0")
+    hello = greetings.Hello(protocol=99, role=greetings.ROLE_CLIENT, instance="x", version="99.0")
     writer.write(frame(msg.encode(hello)))
     (body,) = FrameDecoder(10_000).feed(await bounded(reader.read(10_000)))
-    refusal = msg.decode_greeting(body)
-    assert isinstance(refusal, msg.Refusal)
+    refusal = greetings.decode_greeting(body)
+    assert isinstance(refusal, greetings.Refusal)
     assert refusal.code == "protocol"
     assert "99" in refusal.message
-    assert f"protocol {msg.PROTOCOL_VERSION}" in refusal.message
+    assert f"protocol {greetings.PROTOCOL_VERSION}" in refusal.message
     assert await bounded(reader.read()) == b""  # and the connection is ended
     writer.close()
     assert (await client.submit_task("add", (1, 2))).result == 3
 
 
 async def test_a_client_that_is_refused_says_why_in_its_errors(caplog):
-    refusal = msg.Refusal(code="protocol", message="you speak another protocol")
+    refusal = greetings.Refusal(code="protocol", message="you speak another protocol")
 
     async def refuse(reader, writer):
         await reader.read(10_000)

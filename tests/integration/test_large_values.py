@@ -8,6 +8,7 @@ import msgspec
 
 from fastqueue.core.limits import CoreLimits
 from fastqueue.core.records import NewTask
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from harness import bounded, registry_of
 
@@ -139,7 +140,11 @@ async def test_a_lease_given_back_twice_and_absurd_times_do_no_harm(cluster) -> 
         size = int.from_bytes(await bounded(reader.readexactly(4)), "big")
         return await bounded(reader.readexactly(size))
 
-    send(msg.Hello(protocol=msg.PROTOCOL_VERSION, role="subworker", instance="i", name="odd"))
+    send(
+        greetings.Hello(
+            protocol=greetings.PROTOCOL_VERSION, role="subworker", instance="i", name="odd"
+        )
+    )
     await receive()
     send(msg.Ready(["only_here"], 1, []))
     await client.delay("only_here")

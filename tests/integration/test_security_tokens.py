@@ -13,6 +13,7 @@ from fastqueue.errors import (
     ControlPlaneUnavailable,
     SubmissionRefused,
 )
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame
 from fastqueue.protocol.handshake import Handshake
@@ -46,7 +47,7 @@ async def proven(reader, writer, token: str, role: str = "client", flip=lambda b
     proof = handshake.on_greeting(await read_frame(reader))
     assert isinstance(proof, bytes)
     writer.write(frame(proof))
-    return handshake, proof, msg.decode_greeting(await read_frame(reader))
+    return handshake, proof, greetings.decode_greeting(await read_frame(reader))
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
@@ -94,7 +95,7 @@ async def test_a_token_for_another_role_creates_no_task_and_takes_none(cluster) 
     client.stop()
     reader, writer = await connect(cluster)
     _, _, refusal = await proven(reader, writer, SUBMIT, "subworker")
-    assert isinstance(refusal, msg.Refusal)
+    assert isinstance(refusal, greetings.Refusal)
     assert refusal.code == "role"
     writer.close()
     await only_a_proper_client_created_a_task(cluster, SUBMIT, ADMIN)
@@ -116,13 +117,13 @@ async def test_a_repeated_hello_and_proof_are_refused(cluster) -> None:
     await start(cluster)
     reader, writer = await connect(cluster)
     handshake, proof, welcome = await proven(reader, writer, TOKEN)
-    assert isinstance(welcome, msg.Welcome)
+    assert isinstance(welcome, greetings.Welcome)
     writer.close()
     reader, writer = await connect(cluster)
     writer.write(frame(handshake.hello) + frame(proof) + frame(msg.encode(msg.Query(1, []))))
-    assert isinstance(msg.decode_greeting(await read_frame(reader)), msg.Challenge)
-    refusal = msg.decode_greeting(await read_frame(reader))
-    assert isinstance(refusal, msg.Refusal)
+    assert isinstance(greetings.decode_greeting(await read_frame(reader)), greetings.Challenge)
+    refusal = greetings.decode_greeting(await read_frame(reader))
+    assert isinstance(refusal, greetings.Refusal)
     assert await bounded(reader.read()) == b""
     writer.close()
     await only_a_proper_client_created_a_task(cluster)
@@ -137,7 +138,7 @@ async def test_a_hello_changed_on_the_way_is_refused(cluster) -> None:
         return body.replace(b"\xa6client", b"\xa9subworker")
 
     _, _, refusal = await proven(reader, writer, TOKEN, flip=as_a_subworker)
-    assert isinstance(refusal, msg.Refusal)
+    assert isinstance(refusal, greetings.Refusal)
     writer.close()
     await only_a_proper_client_created_a_task(cluster)
 
@@ -149,7 +150,7 @@ async def test_whoever_leaves_a_challenge_unanswered_is_dropped(
     await start(cluster)
     reader, writer = await connect(cluster)
     writer.write(frame(Handshake(role="client", instance="i", name="x", token=None).hello))
-    assert isinstance(msg.decode_greeting(await read_frame(reader)), msg.Challenge)
+    assert isinstance(greetings.decode_greeting(await read_frame(reader)), greetings.Challenge)
     assert await bounded(reader.read()) == b""
     writer.close()
     await eventually(lambda: "no proof of a token within" in caplog.text)

@@ -17,6 +17,7 @@ from fastqueue.control_plane.app import ControlPlane
 from fastqueue.control_plane.listener import Listener
 from fastqueue.core.records import NewTask
 from fastqueue.errors import ConfigurationError, ControlPlaneUnavailable
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame
 from fastqueue.protocol.handshake import Handshake
@@ -32,8 +33,10 @@ async def _open(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
     return await asyncio.open_connection(host, int(port))
 
 
-def _hello(protocol: int = msg.PROTOCOL_VERSION, role: str = "client") -> bytes:
-    return frame(msg.encode(msg.Hello(protocol=protocol, role=role, instance="i", name="test")))
+def _hello(protocol: int = greetings.PROTOCOL_VERSION, role: str = "client") -> bytes:
+    return frame(
+        msg.encode(greetings.Hello(protocol=protocol, role=role, instance="i", name="test"))
+    )
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:
@@ -93,7 +96,7 @@ async def test_a_client_that_sends_what_it_may_not_is_dropped(cluster, body) -> 
     client = await cluster.client()
     reader, writer = await _open(cluster.address)
     writer.write(_hello())
-    assert msg.decode_greeting(await _read_frame(reader))
+    assert greetings.decode_greeting(await _read_frame(reader))
     writer.write(frame(body))
     assert await _is_hung_up(reader)
     writer.close()
@@ -138,11 +141,11 @@ async def test_another_protocol_version_is_told_so(cluster) -> None:
     await cluster.start()
     reader, writer = await _open(cluster.address)
     writer.write(_hello(protocol=99))
-    refusal = msg.decode_greeting(await _read_frame(reader))
-    assert isinstance(refusal, msg.Refusal)
+    refusal = greetings.decode_greeting(await _read_frame(reader))
+    assert isinstance(refusal, greetings.Refusal)
     assert refusal.code == "protocol"
     assert "99" in refusal.message
-    assert f"protocol {msg.PROTOCOL_VERSION}" in refusal.message
+    assert f"protocol {greetings.PROTOCOL_VERSION}" in refusal.message
     assert await _is_hung_up(reader)
     writer.close()
 
@@ -153,7 +156,7 @@ async def test_a_client_that_is_refused_says_why(cluster, monkeypatch) -> None:
     class Newer(Handshake):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
-            hello = msg.decode_hello(self.hello)
+            hello = greetings.decode_hello(self.hello)
             self.hello = msg.encode(msgspec.structs.replace(hello, protocol=99))
 
     monkeypatch.setattr("fastqueue.link.dialer.Handshake", Newer)
@@ -169,8 +172,8 @@ async def test_a_frame_over_the_limit_ends_only_its_own_connection(cluster) -> N
     client = await cluster.client()
     reader, writer = await _open(cluster.address)
     writer.write(_hello())
-    welcome = msg.decode_greeting(await _read_frame(reader))
-    assert isinstance(welcome, msg.Welcome)
+    welcome = greetings.decode_greeting(await _read_frame(reader))
+    assert isinstance(welcome, greetings.Welcome)
     writer.write((welcome.frame_bytes_max + 1).to_bytes(4, "big"))
     assert await _is_hung_up(reader)
     writer.close()
@@ -250,10 +253,10 @@ async def test_more_connections_than_allowed_are_turned_away(cluster, monkeypatc
     held = [await _open(cluster.address) for _ in range(2)]
     for reader, writer in held:
         writer.write(_hello())
-        assert isinstance(msg.decode_greeting(await _read_frame(reader)), msg.Welcome)
+        assert isinstance(greetings.decode_greeting(await _read_frame(reader)), greetings.Welcome)
     reader, writer = await _open(cluster.address)
-    refusal = msg.decode_greeting(await _read_frame(reader))
-    assert isinstance(refusal, msg.Refusal)
+    refusal = greetings.decode_greeting(await _read_frame(reader))
+    assert isinstance(refusal, greetings.Refusal)
     assert refusal.retry
     for _, each in [*held, (reader, writer)]:
         each.close()
@@ -268,7 +271,7 @@ async def test_connections_that_say_nothing_make_way_for_one_that_does(
     silent = [await _open(cluster.address) for _ in range(2)]
     reader, writer = await _open(cluster.address)
     writer.write(_hello())
-    assert isinstance(msg.decode_greeting(await _read_frame(reader)), msg.Welcome)
+    assert isinstance(greetings.decode_greeting(await _read_frame(reader)), greetings.Welcome)
     assert await _is_hung_up(silent[0][0])
     for _, each in [*silent, (reader, writer)]:
         each.close()

@@ -12,6 +12,7 @@ from fastqueue.client.requests import IDS_MAX, Requests
 from fastqueue.client.results import Results
 from fastqueue.client.submissions import Submissions
 from fastqueue.link.dialer import Dialer
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class ClientConnection:
         self.results = Results(settings.result_cache_size)
         self.dialer = Dialer(
             self,
-            role=msg.ROLE_CLIENT,
+            role=greetings.ROLE_CLIENT,
             instance=instance,
             name=name,
             control_plane_address=settings.control_plane_address,
@@ -89,7 +90,7 @@ class ClientConnection:
 
     # -- what the dialer calls
 
-    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:
+    def on_connected(self, connection: Connection, welcome: greetings.Welcome) -> None:
         """Say again what wasn't acknowledged, and ask for what was missed."""
         logger.debug("connected to control plane %s", welcome.control_plane_id)
         self.payload_bytes_max = welcome.payload_bytes_max

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue._version import __version__
 from fastqueue.errors import ProtocolError
-from fastqueue.protocol import messages as msg
+from fastqueue.protocol import greetings
 from fastqueue.protocol.handshake import control_plane_proof, is_proof, new_nonce, peer_proof
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "Admitted"]
 
 _ROLES = (
-    msg.ROLE_CLIENT,
-    msg.ROLE_SUBWORKER,
-    msg.ROLE_HEARTBEAT,
-    msg.ROLE_SUPERVISOR,
+    greetings.ROLE_CLIENT,
+    greetings.ROLE_SUBWORKER,
+    greetings.ROLE_HEARTBEAT,
+    greetings.ROLE_SUPERVISOR,
 )
 
 
@@ -43,7 +43,7 @@ class Admitted:
         self._token = token
         self.may_inspect = may_inspect
 
-    def prove(self, welcome: msg.Welcome) -> bytes:
+    def prove(self, welcome: greetings.Welcome) -> bytes:
         """Return our own proof, for a welcome with this content; empty without tokens."""
         if self._token is None:
             return b""
@@ -67,10 +67,10 @@ class Admission:
         self._tokens = tokens
         self._hello_body = b""
         self._nonce = b""
-        self.hello: msg.Hello | None = None
+        self.hello: greetings.Hello | None = None
         self.is_challenged = False
 
-    def take(self, body: bytes) -> msg.Challenge | msg.Refusal | Admitted:
+    def take(self, body: bytes) -> greetings.Challenge | greetings.Refusal | Admitted:
         """Take a frame of a peer that isn't admitted yet.
 
         Returns:
@@ -81,31 +81,31 @@ class Admission:
         """
         if self.hello is not None:
             return self._on_proof(self.hello, body)
-        hello = self.hello = msg.decode_hello(body)
-        if hello.protocol != msg.PROTOCOL_VERSION:
-            return msg.Refusal(
+        hello = self.hello = greetings.decode_hello(body)
+        if hello.protocol != greetings.PROTOCOL_VERSION:
+            return greetings.Refusal(
                 code="protocol",
                 message=f"this control plane (fastqueue {__version__}) speaks protocol "
-                f"{msg.PROTOCOL_VERSION}, you (fastqueue {hello.version or 'unknown'}) speak "
+                f"{greetings.PROTOCOL_VERSION}, you (fastqueue {hello.version or 'unknown'}) speak "
                 f"{hello.protocol}: install the same version on both sides",
             )
         if hello.role not in _ROLES:
-            return msg.Refusal(code="role", message=f"there is no role {hello.role!r}")
+            return greetings.Refusal(code="role", message=f"there is no role {hello.role!r}")
         if not self._tokens:
             return Admitted(body, b"", None, may_inspect=True)
-        if len(hello.nonce) != msg.NONCE_BYTES:
-            return msg.Refusal(
-                code="nonce", message=f"a hello needs a nonce of {msg.NONCE_BYTES} bytes here"
+        if len(hello.nonce) != greetings.NONCE_BYTES:
+            return greetings.Refusal(
+                code="nonce", message=f"a hello needs a nonce of {greetings.NONCE_BYTES} bytes here"
             )
         self._hello_body, self._nonce = body, new_nonce()
         self.is_challenged = True
-        return msg.Challenge(nonce=self._nonce)
+        return greetings.Challenge(nonce=self._nonce)
 
-    def _on_proof(self, hello: msg.Hello, body: bytes) -> msg.Refusal | Admitted:
+    def _on_proof(self, hello: greetings.Hello, body: bytes) -> greetings.Refusal | Admitted:
         if not self.is_challenged:
             raise ProtocolError("it said hello and wasn't admitted")
         self.is_challenged = False
-        mac = msg.decode_proof(body).mac
+        mac = greetings.decode_proof(body).mac
         # All are tried, so that the time says nothing of which it was.
         fits = [
             name
@@ -113,15 +113,15 @@ class Admission:
             if is_proof(mac, peer_proof(token, self._hello_body, self._nonce))
         ]
         if not fits:
-            return msg.Refusal(
+            return greetings.Refusal(
                 code="token",
                 message="your token is not one of this control plane's: give both the same, for "
                 "example with FASTQUEUE_TOKEN",
             )
         [name] = fits
-        wanted = "token_submit" if hello.role == msg.ROLE_CLIENT else "token_worker"
+        wanted = "token_submit" if hello.role == greetings.ROLE_CLIENT else "token_worker"
         if name not in ("token", "token_admin", wanted):
-            return msg.Refusal(
+            return greetings.Refusal(
                 code="role",
                 message=f"the token you have is this control plane's {name}, which is not for a "
                 f"{hello.role}: that needs {wanted}, token or token_admin",

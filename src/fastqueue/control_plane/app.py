@@ -23,7 +23,7 @@ from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import StoreFull
 from fastqueue.link.tls import server_context
 from fastqueue.protocol.announcement import Announcement
-from fastqueue.protocol.messages import PROTOCOL_VERSION
+from fastqueue.protocol.greetings import PROTOCOL_VERSION
 from fastqueue.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:

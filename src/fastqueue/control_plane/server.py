@@ -20,6 +20,7 @@ from fastqueue.control_plane.session import Session
 from fastqueue.core import commands as cmd
 from fastqueue.errors import ProtocolError
 from fastqueue.link.connection import Connection
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import frame_bytes_max
 
@@ -232,7 +233,7 @@ class Server:
             logger.warning("%s went away when it was asked for a token", session.who)
         if session.number:
             del self._by_number[session.number]
-            if session.hello is not None and session.hello.role == msg.ROLE_HEARTBEAT:
+            if session.hello is not None and session.hello.role == greetings.ROLE_HEARTBEAT:
                 self._engine.put(cmd.HeartbeatLost(session.number, session.hello.instance))
             elif session.is_ready:
                 self._engine.put(cmd.SessionLost(session.number))
@@ -241,20 +242,20 @@ class Server:
 
     def _greet(self, session: Session, body: bytes) -> None:
         answer = session.admission.take(body)
-        if isinstance(answer, msg.Challenge):
+        if isinstance(answer, greetings.Challenge):
             session.connection.send(msg.encode(answer))
             return
         if session.hello_timer is not None:
             session.hello_timer.cancel()
         self._strangers.pop(session.connection, None)
-        if isinstance(answer, msg.Refusal):
+        if isinstance(answer, greetings.Refusal):
             self._refuse(session, answer)
         elif self._engine.is_full:
             self._refuse(session, _refusal("full", "the control plane's disk is full"))
         else:
             self._accept(session, answer)
 
-    def _refuse(self, session: Session, refusal: msg.Refusal) -> None:
+    def _refuse(self, session: Session, refusal: greetings.Refusal) -> None:
         session.is_over = True
         session.connection.send(msg.encode(refusal))
         session.connection.close(ProtocolError(f"refused: {refusal.message}"))
@@ -268,8 +269,8 @@ class Server:
         self._by_number[session.number] = session
         limit = frame_bytes_max(self._engine.limits.payload_bytes_max)
         session.connection.decoder.frame_bytes_max = limit
-        welcome = msg.Welcome(
-            protocol=msg.PROTOCOL_VERSION,
+        welcome = greetings.Welcome(
+            protocol=greetings.PROTOCOL_VERSION,
             control_plane_id=self._control_plane_id,
             epoch=self._engine.epoch,
             frame_bytes_max=limit,
@@ -277,9 +278,9 @@ class Server:
         )
         welcome = msgspec.structs.replace(welcome, proof=admitted.prove(welcome))
         session.connection.send(msg.encode(welcome))
-        level = logging.DEBUG if hello.role == msg.ROLE_HEARTBEAT else logging.INFO
+        level = logging.DEBUG if hello.role == greetings.ROLE_HEARTBEAT else logging.INFO
         logger.log(level, "%s connected", session.who)
-        if hello.role == msg.ROLE_CLIENT:
+        if hello.role == greetings.ROLE_CLIENT:
             session.is_ready = True
             self._engine.put(cmd.ClientReady(session.number, hello.instance))
 
@@ -294,6 +295,6 @@ class Server:
         self._engine.put(session.command(message), len(body))
 
 
-def _refusal(code: str, message: str) -> msg.Refusal:
+def _refusal(code: str, message: str) -> greetings.Refusal:
     """Return a refusal of what may be had later."""
-    return msg.Refusal(code=code, message=message, retry=True)
+    return greetings.Refusal(code=code, message=message, retry=True)

@@ -11,6 +11,7 @@ from fastqueue.control_plane.admission import Admission
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
 from fastqueue.errors import ConfigurationError, ProtocolError
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.printable import printable
 
@@ -72,7 +73,7 @@ class Session:
         self._check_callback = check_callback
 
     @property
-    def hello(self) -> msg.Hello | None:
+    def hello(self) -> greetings.Hello | None:
         """Return how it introduced itself, if it has."""
         return self.admission.hello
 
@@ -95,11 +96,11 @@ class Session:
         hello = self.hello
         assert hello is not None
         match hello.role:
-            case msg.ROLE_CLIENT:
+            case greetings.ROLE_CLIENT:
                 command = self._client_command(hello, message)
-            case msg.ROLE_HEARTBEAT:
+            case greetings.ROLE_HEARTBEAT:
                 command = self._heartbeat_command(hello, message)
-            case msg.ROLE_SUPERVISOR:
+            case greetings.ROLE_SUPERVISOR:
                 command = _supervisor_command(message)
             case _:
                 command = self._worker_command(hello, message)
@@ -107,7 +108,9 @@ class Session:
             raise ProtocolError(f"a {hello.role} may not send {type(message).__name__} now")
         return command
 
-    def _client_command(self, hello: msg.Hello, message: msg.ToControlPlane) -> cmd.Command | None:
+    def _client_command(
+        self, hello: greetings.Hello, message: msg.ToControlPlane
+    ) -> cmd.Command | None:
         number = self.number
         match message:
             case msg.Submit():
@@ -127,7 +130,7 @@ class Session:
             case _:
                 return None
 
-    def _submit(self, hello: msg.Hello, message: msg.Submit) -> cmd.Submit:
+    def _submit(self, hello: greetings.Hello, message: msg.Submit) -> cmd.Submit:
         tasks, refused = message.tasks, []
         for new in tasks:
             if not (new.name.isprintable() and new.task_id.isprintable()):
@@ -149,7 +152,7 @@ class Session:
         return cmd.Submit(self.number, message.request, hello.instance, at, tasks, refused=refused)
 
     def _heartbeat_command(
-        self, hello: msg.Hello, message: msg.ToControlPlane
+        self, hello: greetings.Hello, message: msg.ToControlPlane
     ) -> cmd.Command | None:
         if not isinstance(message, msg.Heartbeat):
             return None
@@ -162,7 +165,9 @@ class Session:
             "\n".join(printable(line) for line in message.stack.split("\n")),
         )
 
-    def _worker_command(self, hello: msg.Hello, message: msg.ToControlPlane) -> cmd.Command | None:
+    def _worker_command(
+        self, hello: greetings.Hello, message: msg.ToControlPlane
+    ) -> cmd.Command | None:
         number = self.number
         if isinstance(message, msg.Ready) and not self.is_ready:
             self.is_ready = True

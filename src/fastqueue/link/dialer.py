@@ -18,7 +18,7 @@ from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.link.connection import Connection
 from fastqueue.link.discovery import DiscoveryListener
 from fastqueue.link.tls import HANDSHAKE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, peer_context
-from fastqueue.protocol import messages as msg
+from fastqueue.protocol import greetings
 from fastqueue.protocol.handshake import Handshake, HandshakeRefused
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def backoff_s(failures: int, first_s: float, max_s: float) -> float:
 class Link(Protocol):
     """Say what the dialer tells its owner."""
 
-    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:
+    def on_connected(self, connection: Connection, welcome: greetings.Welcome) -> None:
         """Use `connection` from now on."""
 
     def on_frames(self, bodies: list[bytes]) -> None:
@@ -109,8 +109,10 @@ class Dialer:
         self._announced = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
-        self._welcome: msg.Welcome | None = None
-        self._attempt: asyncio.Task[tuple[Connection, msg.Welcome | msg.Refusal]] | None = None
+        self._welcome: greetings.Welcome | None = None
+        self._attempt: (
+            asyncio.Task[tuple[Connection, greetings.Welcome | greetings.Refusal]] | None
+        ) = None
         self._attempted = ""
         self.connected_address = ""
         self._refusal = ""
@@ -118,7 +120,7 @@ class Dialer:
         self._last_error = ""
         self._handshake: Handshake | None = None
         self._greeted: Connection | None = None
-        self._greeting: asyncio.Future[msg.Welcome | msg.Refusal] | None = None
+        self._greeting: asyncio.Future[greetings.Welcome | greetings.Refusal] | None = None
 
     @property
     def where(self) -> str:
@@ -195,7 +197,7 @@ class Dialer:
                 self._last_error = str(error) or type(error).__name__
                 failures += 1
             else:
-                if isinstance(greeting, msg.Refusal):
+                if isinstance(greeting, greetings.Refusal):
                     failures += 1
                     pause_s = 0.0 if greeting.retry else _REFUSED_PAUSE_S
                     self._note_refusal(f"{address} turned us down: {greeting.message}")
@@ -251,7 +253,9 @@ class Dialer:
         except TimeoutError:
             pass
 
-    async def _connect(self, address: str) -> tuple[Connection, msg.Welcome | msg.Refusal]:
+    async def _connect(
+        self, address: str
+    ) -> tuple[Connection, greetings.Welcome | greetings.Refusal]:
         loop = asyncio.get_running_loop()
         parsed = parse_address(address, setting="control_plane_address", allow_tls=True)
         self._greeting = loop.create_future()
@@ -287,7 +291,7 @@ class Dialer:
         finally:
             self._greeting = None
 
-    async def _use(self, connection: Connection, welcome: msg.Welcome) -> None:
+    async def _use(self, connection: Connection, welcome: greetings.Welcome) -> None:
         self._connection, self._welcome = connection, welcome
         connection.decoder.frame_bytes_max = welcome.frame_bytes_max
         self._link.on_connected(connection, welcome)

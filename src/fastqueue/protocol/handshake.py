@@ -18,6 +18,7 @@ import secrets
 from fastqueue._version import __version__
 from fastqueue.core.records import SHORT_TEXT_LENGTH_MAX
 from fastqueue.errors import ProtocolError
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.printable import printable
 
@@ -56,8 +57,8 @@ class Handshake:
         self._token = token
         self._nonce: bytes | None = None
         self.hello = msg.encode(
-            msg.Hello(
-                protocol=msg.PROTOCOL_VERSION,
+            greetings.Hello(
+                protocol=greetings.PROTOCOL_VERSION,
                 role=role,
                 instance=instance,
                 name=printable(name)[:SHORT_TEXT_LENGTH_MAX],
@@ -66,7 +67,7 @@ class Handshake:
             )
         )
 
-    def on_greeting(self, body: bytes) -> bytes | msg.Welcome | msg.Refusal:
+    def on_greeting(self, body: bytes) -> bytes | greetings.Welcome | greetings.Refusal:
         """Take the body of a frame from the control plane.
 
         Returns:
@@ -76,17 +77,17 @@ class Handshake:
             HandshakeRefused: one of the two has no token, or the control plane's isn't ours.
             ProtocolError: the peer doesn't answer like a control plane.
         """
-        greeting = msg.decode_greeting(body)
+        greeting = greetings.decode_greeting(body)
         match greeting:
-            case msg.Refusal():
+            case greetings.Refusal():
                 return greeting
-            case msg.Challenge():
+            case greetings.Challenge():
                 return self._answer(greeting)
-            case msg.Welcome():
+            case greetings.Welcome():
                 self._check(greeting)
                 return greeting
 
-    def _answer(self, challenge: msg.Challenge) -> bytes:
+    def _answer(self, challenge: greetings.Challenge) -> bytes:
         if self._nonce is not None:
             raise ProtocolError("the control plane asked for a proof twice")
         if self._token is None:
@@ -95,9 +96,9 @@ class Handshake:
                 "the file that holds it with --token-file"
             )
         self._nonce = challenge.nonce
-        return msg.encode(msg.Proof(mac=peer_proof(self._token, self.hello, challenge.nonce)))
+        return msg.encode(greetings.Proof(mac=peer_proof(self._token, self.hello, challenge.nonce)))
 
-    def _check(self, welcome: msg.Welcome) -> None:
+    def _check(self, welcome: greetings.Welcome) -> None:
         if self._token is None:
             return
         if self._nonce is None:
@@ -115,7 +116,7 @@ class Handshake:
 
 def new_nonce() -> bytes:
     """Return bytes that were never used before."""
-    return secrets.token_bytes(msg.NONCE_BYTES)
+    return secrets.token_bytes(greetings.NONCE_BYTES)
 
 
 def peer_proof(token: str, hello: bytes, nonce: bytes) -> bytes:
@@ -123,7 +124,9 @@ def peer_proof(token: str, hello: bytes, nonce: bytes) -> bytes:
     return _mac(token, _PEER_LABEL, hello, nonce)
 
 
-def control_plane_proof(token: str, hello: bytes, nonce: bytes, welcome: msg.Welcome) -> bytes:
+def control_plane_proof(
+    token: str, hello: bytes, nonce: bytes, welcome: greetings.Welcome
+) -> bytes:
     """Return what proves that the control plane who sent this nonce and welcome has the token."""
     content = msg.encode(
         [

@@ -1,10 +1,7 @@
-"""Own the messages between control plane, subworkers and clients.
+"""Own the messages between control plane, subworkers and clients, once they have greeted.
 
-A connection begins with `Hello` from the side that dialled and `Welcome` or `Refusal` from the
-control plane; where tokens are set, `Challenge` and `Proof` come between (see `handshake`). These
-are maps with names, so that any version can read any other's; all that follows is arrays, compact
-and quick to decode. Each later message is one of `ToControlPlane`,
-`ToSubworker` or `ToClient`.
+They are arrays, compact and quick to decode; each is one of `ToControlPlane`, `ToSubworker` or
+`ToClient`.
 """
 
 from __future__ import annotations
@@ -28,39 +25,30 @@ from fastqueue.core.records import (
     TaskName,
 )
 from fastqueue.errors import ProtocolError
-from fastqueue.protocol.printable import check_printable, printable
+from fastqueue.protocol.decoding import DECODE_ERRORS, cited
+from fastqueue.protocol.printable import check_printable
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
-    "NONCE_BYTES",
-    "PROTOCOL_VERSION",
     "REQUEUED_MAX",
-    "ROLE_CLIENT",
-    "ROLE_HEARTBEAT",
-    "ROLE_SUBWORKER",
-    "ROLE_SUPERVISOR",
     "STACK_CHARS_MAX",
     "Cancel",
     "CancelRunning",
     "Cancelled",
     "Capacity",
-    "Challenge",
     "Died",
     "Expired",
     "Failed",
     "Found",
     "GiveBack",
     "Heartbeat",
-    "Hello",
     "Inspect",
     "Inspected",
     "Leases",
     "ListDead",
-    "Proof",
     "Push",
     "Query",
     "Ready",
-    "Refusal",
     "Report",
     "Reported",
     "Requeue",
@@ -72,20 +60,11 @@ __all__ = [
     "ToSubworker",
     "Watch",
     "Watched",
-    "Welcome",
-    "decode_greeting",
-    "decode_hello",
-    "decode_proof",
     "decode_to_client",
     "decode_to_control_plane",
     "decode_to_subworker",
     "encode",
 ]
-
-PROTOCOL_VERSION = 1
-
-NONCE_BYTES = 32
-_MAC_BYTES = 32
 
 _Message = TypeVar("_Message")
 
@@ -99,71 +78,8 @@ _TaskNames = Annotated[list[TaskName], Meta(max_length=10_000)]
 REQUEUED_MAX = 10
 _Tokens = Annotated[list[int], Meta(max_length=100_000)]
 
-ROLE_CLIENT = "client"
-ROLE_SUBWORKER = "subworker"
-# A subworker's other connection, under the same instance; see `Heartbeat`.
-ROLE_HEARTBEAT = "heartbeat"
-
 # What a heartbeat may say of the stack of a blocked event loop.
 STACK_CHARS_MAX = 8_000
-ROLE_SUPERVISOR = "supervisor"
-
-
-class Hello(Struct, tag="hello", kw_only=True, frozen=True):
-    """Open a connection: who dials, and which protocol version it speaks.
-
-    `instance` is new for each process life; `name` is for people; `nonce` is new for each hello.
-    """
-
-    protocol: int
-    role: ShortText
-    instance: ShortText
-    name: ShortText = ""
-    version: ShortText = ""
-    nonce: Annotated[bytes, Meta(max_length=NONCE_BYTES)] = b""
-
-    def __post_init__(self) -> None:
-        check_printable(self.role, self.instance, self.name, self.version)
-
-
-class Challenge(Struct, tag="challenge", kw_only=True, frozen=True):
-    """Ask a peer to prove that it has a token."""
-
-    nonce: Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
-
-
-class Proof(Struct, tag="proof", kw_only=True, frozen=True):
-    """Prove that the peer has a token."""
-
-    mac: Annotated[bytes, Meta(min_length=_MAC_BYTES, max_length=_MAC_BYTES)]
-
-
-class Welcome(Struct, tag="welcome", kw_only=True, frozen=True):
-    """Accept a connection, and tell the limits that hold on it.
-
-    `proof` is empty where no tokens are set.
-    """
-
-    protocol: int
-    control_plane_id: str
-    epoch: int
-    frame_bytes_max: int
-    payload_bytes_max: int
-    proof: bytes = b""
-
-    def __post_init__(self) -> None:
-        check_printable(self.control_plane_id)
-
-
-class Refusal(Struct, tag="refusal", kw_only=True, frozen=True):
-    """Turn a connection down; `retry` says whether trying again may help."""
-
-    code: str
-    message: str
-    retry: bool = False
-
-    def __post_init__(self) -> None:
-        check_printable(self.code, self.message)
 
 
 class Submit(Struct, array_like=True, tag=1, frozen=True, gc=False):
@@ -387,24 +303,16 @@ ToSubworker = Leases | Reported | Revoked | CancelRunning
 
 encode = msgspec.msgpack.Encoder().encode
 
-# What a body that isn't one of ours raises: msgspec checks that a text is UTF-8 apart.
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError)
-
 _to_control_plane: msgspec.msgpack.Decoder[ToControlPlane] = msgspec.msgpack.Decoder(ToControlPlane)
 _to_client: msgspec.msgpack.Decoder[ToClient] = msgspec.msgpack.Decoder(ToClient)
 _to_subworker: msgspec.msgpack.Decoder[ToSubworker] = msgspec.msgpack.Decoder(ToSubworker)
 
 
-def _cited(error: Exception) -> str:
-    # It may have in it what was sent.
-    return printable(str(error))
-
-
 def _decode(decoder: msgspec.msgpack.Decoder[_Message], body: bytes) -> _Message:
     try:
         return decoder.decode(body)
-    except _DECODE_ERRORS as error:
-        raise ProtocolError(f"it sent what can't be understood: {_cited(error)}") from error
+    except DECODE_ERRORS as error:
+        raise ProtocolError(f"it sent what can't be understood: {cited(error)}") from error
 
 
 def decode_to_control_plane(body: bytes) -> ToControlPlane:
@@ -432,52 +340,3 @@ def decode_to_subworker(body: bytes) -> ToSubworker:
         ProtocolError: it can't be understood.
     """
     return _decode(_to_subworker, body)
-
-
-_decode_hello = msgspec.msgpack.Decoder(Hello).decode
-_decode_proof = msgspec.msgpack.Decoder(Proof).decode
-_greetings: msgspec.msgpack.Decoder[Welcome | Refusal | Challenge] = msgspec.msgpack.Decoder(
-    Welcome | Refusal | Challenge
-)
-
-
-def decode_hello(body: bytes | memoryview) -> Hello:
-    """Return the hello that a dialling peer sent.
-
-    Raises:
-        ProtocolError: it is none.
-    """
-    try:
-        return _decode_hello(body)
-    except _DECODE_ERRORS as error:
-        raise ProtocolError(
-            f"the first frame isn't a hello of fastqueue: {_cited(error)}"
-        ) from error
-
-
-def decode_proof(body: bytes | memoryview) -> Proof:
-    """Return the proof that a peer sent.
-
-    Raises:
-        ProtocolError: it is none.
-    """
-    try:
-        return _decode_proof(body)
-    except _DECODE_ERRORS as error:
-        raise ProtocolError(
-            f"it was asked for a proof and sent something else: {_cited(error)}"
-        ) from error
-
-
-def decode_greeting(body: bytes | memoryview) -> Welcome | Refusal | Challenge:
-    """Return what the control plane answered to a hello, or to a proof.
-
-    Raises:
-        ProtocolError: it is none of these.
-    """
-    try:
-        return _greetings.decode(body)
-    except _DECODE_ERRORS as error:
-        raise ProtocolError(
-            f"the peer didn't answer like a control plane: {_cited(error)}"
-        ) from error

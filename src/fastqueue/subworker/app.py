@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue.errors import ConfigurationError
 from fastqueue.link.dialer import Dialer
-from fastqueue.protocol import messages as msg
+from fastqueue.protocol import greetings
 from fastqueue.subworker.heartbeat import Heartbeats
 from fastqueue.subworker.process_messages import Setup
 from fastqueue.subworker.runtime import Runtime
@@ -82,7 +82,7 @@ class Subworker:
         )
         self._dialer = Dialer(
             self._runtime,
-            role=msg.ROLE_SUBWORKER,
+            role=greetings.ROLE_SUBWORKER,
             instance=instance,
             name=settings.worker_id,
             control_plane_address=settings.control_plane_address,

@@ -22,6 +22,7 @@ from fastqueue.config import parse_address
 from fastqueue.errors import FastQueueError, ProtocolError
 from fastqueue.link.dialer import backoff_s
 from fastqueue.link.tls import peer_context
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.framing import HELLO_BYTES_MAX, FrameDecoder, frame
 from fastqueue.protocol.handshake import Handshake
@@ -211,13 +212,13 @@ class Heartbeats:
 
     def _greet(self, connection: socket.socket) -> None:
         handshake = Handshake(
-            role=msg.ROLE_HEARTBEAT,
+            role=greetings.ROLE_HEARTBEAT,
             instance=self._instance,
             name=self._name,
             token=self._security.token,
         )
         decoder = FrameDecoder(HELLO_BYTES_MAX)
-        answer: bytes | msg.Welcome | msg.Refusal = handshake.hello
+        answer: bytes | greetings.Welcome | greetings.Refusal = handshake.hello
         while isinstance(answer, bytes):
             connection.sendall(frame(answer))
             bodies: list[bytes] = []
@@ -227,7 +228,7 @@ class Heartbeats:
                     raise ConnectionResetError("it hung up")
                 bodies = decoder.feed(data)
             answer = handshake.on_greeting(bodies[0])
-        if isinstance(answer, msg.Refusal):
+        if isinstance(answer, greetings.Refusal):
             raise ProtocolError(answer.message)
 
     @staticmethod

@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fastqueue.link.dialer import Dialer
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 
@@ -39,7 +40,7 @@ class Obituary:
     def __init__(self, settings: SubworkerSettings) -> None:
         self._dialer = Dialer(
             self,
-            role=msg.ROLE_SUPERVISOR,
+            role=greetings.ROLE_SUPERVISOR,
             instance=uuid.uuid4().hex,
             name=settings.worker_id,
             control_plane_address=settings.control_plane_address,
@@ -69,7 +70,7 @@ class Obituary:
 
     # -- what the dialer calls
 
-    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:  # noqa: ARG002
+    def on_connected(self, connection: Connection, welcome: greetings.Welcome) -> None:  # noqa: ARG002
         """Tell what waited."""
         self._connection = connection
         while self._waiting:

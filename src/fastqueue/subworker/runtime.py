@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue.config import SerializationFormat
 from fastqueue.core.records import HeldLease, Outcome
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 from fastqueue.subworker.calls import call_function
@@ -128,7 +129,7 @@ class Runtime:
 
     # -- what the dialer calls
 
-    def on_connected(self, connection: Connection, welcome: msg.Welcome) -> None:
+    def on_connected(self, connection: Connection, welcome: greetings.Welcome) -> None:
         """Say what is on offer and what is held, and report again what wasn't acknowledged."""
         self._connection = connection
         self._result_bytes_max = welcome.payload_bytes_max

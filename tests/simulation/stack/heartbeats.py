@@ -74,7 +74,7 @@ class TaskHeartbeats:
 
         connection = Connection(greeted, hung_up)
         hello: Any = self._hello
-        handshake = Handshake(role=msg.ROLE_HEARTBEAT, **hello)
+        handshake = Handshake(role=greetings.ROLE_HEARTBEAT, **hello)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await loop.create_connection(lambda: connection, where.host, where.port)
@@ -84,7 +84,7 @@ class TaskHeartbeats:
                     if not (body := await greetings.get()):
                         return
                     answer = handshake.on_greeting(body)
-            if isinstance(answer, msg.Refusal):
+            if isinstance(answer, greetings.Refusal):
                 raise ProtocolError(answer.message)
             while not connection.closed.is_set():
                 connection.send(msg.encode(msg.Heartbeat()))

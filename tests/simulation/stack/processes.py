@@ -23,7 +23,7 @@ from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import ClientStateError, StoreError
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.announcement import Announcement
-from fastqueue.protocol.messages import PROTOCOL_VERSION
+from fastqueue.protocol.greetings import PROTOCOL_VERSION
 from fastqueue.subworker.app import Subworker
 from fastqueue.tasks.policies import RetryPolicy
 from fastqueue.tasks.registry import TaskDefinition, TaskRegistry

@@ -7,12 +7,13 @@ import pytest
 
 from fastqueue.control_plane.admission import Admission, Admitted
 from fastqueue.errors import ProtocolError
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.handshake import Handshake, HandshakeRefused, peer_proof
 
 TOKEN = "a-token-that-nobody-guesses"
 OTHER = "another-token-that-nobody-guesses"
-WELCOME = msg.Welcome(
+WELCOME = greetings.Welcome(
     protocol=1, control_plane_id="id", epoch=3, frame_bytes_max=99, payload_bytes_max=9
 )
 
@@ -21,13 +22,13 @@ def peer(token: str | None = TOKEN, role: str = "client") -> Handshake:
     return Handshake(role=role, instance="i", name="n", token=token)
 
 
-def challenged(admission: Admission, handshake: Handshake) -> msg.Challenge:
+def challenged(admission: Admission, handshake: Handshake) -> greetings.Challenge:
     answer = admission.take(handshake.hello)
-    assert isinstance(answer, msg.Challenge)
+    assert isinstance(answer, greetings.Challenge)
     return answer
 
 
-def proof_for(handshake: Handshake, challenge: msg.Challenge) -> bytes:
+def proof_for(handshake: Handshake, challenge: greetings.Challenge) -> bytes:
     proof = handshake.on_greeting(msg.encode(challenge))
     assert isinstance(proof, bytes)
     return proof
@@ -40,10 +41,10 @@ def welcomed(admitted: Admitted, **changes: object) -> bytes:
 
 def admitted_with(
     tokens: dict[str, str], token: str, role: str = "client"
-) -> msg.Refusal | Admitted:
+) -> greetings.Refusal | Admitted:
     admission, handshake = Admission(tokens), peer(token, role)
     answer = admission.take(proof_for(handshake, challenged(admission, handshake)))
-    assert not isinstance(answer, msg.Challenge)
+    assert not isinstance(answer, greetings.Challenge)
     return answer
 
 
@@ -52,7 +53,7 @@ def test_two_sides_with_one_token_believe_each_other() -> None:
     proof = proof_for(handshake, challenged(admission, handshake))
     admitted = admission.take(proof)
     assert isinstance(admitted, Admitted)
-    assert isinstance(handshake.on_greeting(welcomed(admitted)), msg.Welcome)
+    assert isinstance(handshake.on_greeting(welcomed(admitted)), greetings.Welcome)
     assert TOKEN.encode() not in handshake.hello + proof + welcomed(admitted)
 
 
@@ -60,7 +61,7 @@ def test_without_tokens_a_hello_is_enough() -> None:
     handshake = peer(None)
     admitted = Admission({}).take(handshake.hello)
     assert isinstance(admitted, Admitted)
-    assert isinstance(handshake.on_greeting(welcomed(admitted)), msg.Welcome)
+    assert isinstance(handshake.on_greeting(welcomed(admitted)), greetings.Welcome)
 
 
 def test_a_peer_without_a_token_says_that_one_is_wanted() -> None:
@@ -96,7 +97,7 @@ def test_a_peer_refuses_a_welcome_that_is_not_proven_or_was_changed(change) -> N
 def test_a_peer_does_not_take_its_own_proof_for_the_control_planes() -> None:
     handshake = peer()
     proof = proof_for(handshake, challenged(Admission({"token": TOKEN}), handshake))
-    mac = msg.decode_proof(proof).mac
+    mac = greetings.decode_proof(proof).mac
     with pytest.raises(HandshakeRefused, match="couldn't prove"):
         handshake.on_greeting(msg.encode(msgspec.structs.replace(WELCOME, proof=mac)))
 
@@ -123,7 +124,7 @@ def test_a_proof_that_is_repeated_on_another_connection_is_refused() -> None:
     another = Admission({"token": TOKEN})
     challenged(another, handshake)
     refusal = another.take(proof)
-    assert isinstance(refusal, msg.Refusal)
+    assert isinstance(refusal, greetings.Refusal)
     assert refusal.code == "token"
 
 
@@ -137,9 +138,9 @@ def test_a_hello_with_any_bit_flipped_admits_nobody() -> None:
             answer = admission.take(bytes(flipped))
         except ProtocolError:
             continue
-        if isinstance(answer, msg.Challenge):
+        if isinstance(answer, greetings.Challenge):
             answer = admission.take(proof_for(handshake, answer))
-        assert isinstance(answer, msg.Refusal), f"bit {bit}"
+        assert isinstance(answer, greetings.Refusal), f"bit {bit}"
 
 
 def test_a_proof_with_any_bit_flipped_admits_nobody() -> None:
@@ -147,7 +148,9 @@ def test_a_proof_with_any_bit_flipped_admits_nobody() -> None:
         admission, handshake = Admission({"token": TOKEN}), peer()
         mac = bytearray(peer_proof(TOKEN, handshake.hello, challenged(admission, handshake).nonce))
         mac[bit // 8] ^= 1 << bit % 8
-        assert isinstance(admission.take(msg.encode(msg.Proof(mac=bytes(mac)))), msg.Refusal)
+        assert isinstance(
+            admission.take(msg.encode(greetings.Proof(mac=bytes(mac)))), greetings.Refusal
+        )
 
 
 def test_anything_but_a_proof_after_the_challenge_is_an_error() -> None:
@@ -160,14 +163,14 @@ def test_anything_but_a_proof_after_the_challenge_is_an_error() -> None:
 def test_nothing_is_taken_after_a_refusal() -> None:
     admission, handshake = Admission({"token": TOKEN}), peer(OTHER)
     proof = proof_for(handshake, challenged(admission, handshake))
-    assert isinstance(admission.take(proof), msg.Refusal)
+    assert isinstance(admission.take(proof), greetings.Refusal)
     with pytest.raises(ProtocolError, match="wasn't admitted"):
         admission.take(proof)
 
 
 def test_a_hello_without_a_nonce_is_refused_where_tokens_are_set() -> None:
-    hello = msg.encode(msg.Hello(protocol=1, role="client", instance="i"))
-    assert isinstance(Admission({"token": TOKEN}).take(hello), msg.Refusal)
+    hello = msg.encode(greetings.Hello(protocol=1, role="client", instance="i"))
+    assert isinstance(Admission({"token": TOKEN}).take(hello), greetings.Refusal)
     assert isinstance(Admission({}).take(hello), Admitted)
 
 
@@ -193,7 +196,7 @@ def test_a_token_is_good_for_the_roles_it_is_made_for(name, roles) -> None:
             assert isinstance(answer, Admitted)
             assert answer.may_inspect == (name != "token_submit")
         else:
-            assert isinstance(answer, msg.Refusal)
+            assert isinstance(answer, greetings.Refusal)
             assert answer.code == "role"
             assert name in answer.message
             assert TOKENS[name] not in answer.message
@@ -210,4 +213,4 @@ def test_a_token_is_good_for_the_roles_it_is_made_for(name, roles) -> None:
 )
 def test_a_peer_of_any_name_has_a_hello_that_is_taken(name: str, said: str) -> None:
     handshake = Handshake(role="client", instance="i", name=name, token=None)
-    assert msg.decode_hello(handshake.hello).name == said
+    assert greetings.decode_hello(handshake.hello).name == said

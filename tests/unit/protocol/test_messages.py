@@ -7,6 +7,7 @@ import pytest
 
 from fastqueue.core.records import HeldLease, Lease, NewTask, Outcome, Result
 from fastqueue.errors import ProtocolError
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.models import TaskStatus
 
@@ -65,13 +66,13 @@ def test_a_request_names_a_bounded_number_of_ids() -> None:
 
 def test_a_hello_can_be_read_whatever_a_later_version_adds_to_it() -> None:
     later = {"type": "hello", "protocol": 9, "role": "client", "instance": "i", "colour": "red"}
-    assert msg.decode_hello(msg.encode(later)).protocol == 9
+    assert greetings.decode_hello(msg.encode(later)).protocol == 9
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"GET /", msg.encode({"type": "welcome"})])
 def test_what_is_no_hello_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        msg.decode_hello(body)
+        greetings.decode_hello(body)
 
 
 @pytest.mark.parametrize("field", ["role", "instance", "name", "version"])
@@ -79,7 +80,7 @@ def test_what_is_no_hello_is_refused(body: bytes) -> None:
 def test_a_hello_that_would_write_more_than_its_line_is_refused(field: str, text: str) -> None:
     hello = {"type": "hello", "protocol": 1, "role": "client", "instance": "i", field: text}
     with pytest.raises(ProtocolError, match="unprintable") as refused:
-        msg.decode_hello(msg.encode(hello))
+        greetings.decode_hello(msg.encode(hello))
     assert str(refused.value).isprintable()
 
 
@@ -104,7 +105,7 @@ def test_a_greeting_that_would_write_more_than_its_line_is_refused(
     kind: str, fields: dict[str, object]
 ) -> None:
     with pytest.raises(ProtocolError) as refused:
-        msg.decode_greeting(msg.encode({"type": kind, **fields}))
+        greetings.decode_greeting(msg.encode({"type": kind, **fields}))
     assert str(refused.value).isprintable()
 
 
