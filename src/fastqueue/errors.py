@@ -10,6 +10,7 @@
     ├── ControlPlaneUnavailable (ConnectionError)   no control plane answered in time
     ├── TaskTimeout (TimeoutError)          the task wasn't finished in time; it goes on
     ├── ResultExpired (LookupError)         the control plane doesn't have the result any more
+    ├── ScheduleNotFound (LookupError)      there is no schedule with this id
     ├── SubmissionRefused                   the control plane said no, and why
     │   └── Overloaded                      ... because a bound is reached: try again later
     │       └── DiskFull                    ... the control plane's disk has too little room
@@ -50,6 +51,7 @@ __all__ = [
     "ProtocolError",
     "ResultExpired",
     "Retry",
+    "ScheduleNotFound",
     "SerializationError",
     "SoftTimeLimit",
     "StoreCorrupt",
@@ -122,6 +124,18 @@ class ResultExpired(FastQueueError, LookupError):  # noqa: N818 - reads as what 
     def __init__(self, message: str, *, task_id: str) -> None:
         super().__init__(message)
         self.task_id = task_id
+
+
+class ScheduleNotFound(FastQueueError, LookupError):  # noqa: N818 - reads as what happened
+    """There is no schedule with this id.
+
+    Attributes:
+        schedule_id: that id.
+    """
+
+    def __init__(self, message: str, *, schedule_id: str = "") -> None:
+        super().__init__(message)
+        self.schedule_id = schedule_id
 
 
 class SubmissionRefused(FastQueueError):  # noqa: N818 - reads as what happened

@@ -23,6 +23,7 @@ from fastqueue.client.optioned import OptionedClient
 from fastqueue.client.options import NO_OPTIONS, parse_options
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
+from fastqueue.client.schedules import Schedules
 from fastqueue.config import ClientSettings, SerializationFormat
 from fastqueue.core.records import NewTask
 from fastqueue.errors import (
@@ -454,6 +455,11 @@ class Client(ClientLifecycle):
         """
         connection = self._started()
         return await requeue(connection.requests, check_ids(task_ids))
+
+    @property
+    def schedules(self) -> Schedules:
+        """Return what makes, lists, changes and runs schedules."""
+        return Schedules(self)
 
     async def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:
         """Return what the control plane tells about itself.

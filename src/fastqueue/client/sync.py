@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from fastqueue.client.client import Client
 from fastqueue.client.client_thread import ClientThread
 from fastqueue.client.optioned import SyncOptionedClient
+from fastqueue.client.schedules import SyncSchedules
 from fastqueue.errors import ClientStateError
 
 if TYPE_CHECKING:
@@ -245,6 +246,11 @@ class SyncClient:
     def requeue(self, task_ids: Iterable[str]) -> dict[str, str]:
         """Queue dead letters again; return the new ids by the old ones."""
         return self._call(lambda client: client.requeue(task_ids))
+
+    @property
+    def schedules(self) -> SyncSchedules:
+        """Return what makes, lists, changes and runs schedules."""
+        return SyncSchedules(self)
 
     def inspect(self, topic: str = "stats", task_ids: Sequence[str] = ()) -> dict[str, Any]:
         """Return what the control plane tells about itself."""

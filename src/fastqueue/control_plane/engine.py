@@ -215,7 +215,10 @@ class Engine:
         try:
             for command in self._take():
                 self._apply(command, now, effects)
-            self._apply(cmd.Tick(self._wall()), now, effects)
+            at = self._wall()
+            if runs := self.core.runs_due(at, now):
+                self._apply(cmd.RunSchedules(at, runs), now, effects)
+            self._apply(cmd.Tick(at), now, effects)
             held_back = self._book.take(now, committing=self.store.in_transaction)
             if held_back:
                 self.store.write(held_back)
@@ -303,6 +306,13 @@ class Engine:
                     letters=self.store.read_dead_letters(command.pairs),
                     seen=self.store.find_known(new for _, new in command.pairs),
                 )
+            case cmd.RunSchedules():
+                made = [task_id for due in command.runs for _, task_id in due.runs]
+                before = {due.before for due in command.runs if due.before}
+                return self._inform_of_runs(command, made, before)
+            case cmd.RunScheduleNow():
+                before = {self.core.last_run_of(command.schedule_id)} - {""}
+                return self._inform_of_runs(command, [command.task_id], before)
             case cmd.WorkerReady():
                 unheld = [h.task_id for h in command.held if not holds(h.task_id)]
                 if unheld:
@@ -310,6 +320,14 @@ class Engine:
             case _:
                 pass
         return command
+
+    def _inform_of_runs(
+        self, command: cmd.RunSchedules | cmd.RunScheduleNow, made: list[str], before: set[str]
+    ) -> cmd.Command:
+        unheld = [task_id for task_id in before if not self.core.holds(task_id)]
+        return replace(
+            command, seen=self.store.find_known(made), stored=self.store.find_live(unheld)
+        )
 
     # -- a full disk
 

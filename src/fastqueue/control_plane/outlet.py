@@ -98,6 +98,10 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 _log_quarantined(effect)
             case fx.TellBlocked():
                 _log_blocked(effect)
+            case fx.AnswerSchedules():
+                send(effect.session, _answer_schedules(effect))
+            case fx.TellSchedule():
+                logger.warning("schedule %s %s", effect.schedule_id, effect.what)
             case fx.CloseSession():
                 peers.close(effect.session, effect.reason)
     for session, results in pushes.items():
@@ -276,6 +280,12 @@ def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.Answer
             return msg.Inspected(effect.request, effect.answer)
         case _:
             assert_never(effect)
+
+
+def _answer_schedules(effect: fx.AnswerSchedules) -> object:
+    if effect.refusal:
+        return msg.Failed(effect.request, effect.code, effect.refusal, 1.0)
+    return msg.Inspected(effect.request, effect.answer)
 
 
 def _answer_cancel(engine: Engine, effect: fx.AnswerCancel) -> msg.Cancelled:

@@ -41,7 +41,15 @@ _HELLO_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
-_FOR_ADMINS = (msg.Inspect, msg.ListDead, msg.Requeue)
+_FOR_ADMINS = (
+    msg.Inspect,
+    msg.ListDead,
+    msg.Requeue,
+    msg.PutSchedule,
+    msg.ChangeSchedule,
+    msg.RunSchedule,
+    msg.ListSchedules,
+)
 _MAY_NOT_INSPECT = (
     "the token you have is this control plane's token_submit, which is not for inspecting it: that "
     "needs token or token_admin"

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from fastqueue.control_plane.admission import Admission
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Refused
+from fastqueue.core.schedule_records import id_of_definition
 from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.printable import printable
+from fastqueue.tasks.timetable import check_timetable
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from fastqueue.core.schedule_records import ScheduleSpec
     from fastqueue.link.connection import Connection
 
 __all__ = ["Session"]
@@ -127,6 +130,18 @@ class Session:
                 return cmd.Requeue(number, message.request, message.pairs, self._wall())
             case msg.Inspect():
                 return cmd.Inspect(number, message.request, message.topic, message.task_ids)
+            case msg.PutSchedule(request, spec, replaces):
+                return cmd.PutSchedule(
+                    number, request, spec, replaces, self._wall(), _problem_of(spec)
+                )
+            case msg.ChangeSchedule(request, schedule_id, action):
+                return cmd.ChangeSchedule(number, request, schedule_id, action, self._wall())
+            case msg.RunSchedule(request, schedule_id, task_id):
+                return cmd.RunScheduleNow(number, request, schedule_id, task_id, self._wall())
+            case msg.ListSchedules():
+                return cmd.ListSchedules(
+                    number, message.request, message.schedule_id, message.after, message.limit
+                )
             case _:
                 return None
 
@@ -171,6 +186,7 @@ class Session:
         number = self.number
         if isinstance(message, msg.Ready) and not self.is_ready:
             self.is_ready = True
+            schedules, problems = _schedules_of(message)
             return cmd.WorkerReady(
                 number,
                 hello.instance,
@@ -179,6 +195,10 @@ class Session:
                 message.capacity,
                 message.held,
                 at_most_once=frozenset(message.at_most_once),
+                schedules=schedules,
+                problems=problems,
+                started_at=message.started_at,
+                at=self._wall(),
             )
         if not self.is_ready:
             return None
@@ -191,6 +211,35 @@ class Session:
                 return cmd.SetCapacity(number, message.capacity)
             case _:
                 return None
+
+
+def _problem_of(spec: ScheduleSpec) -> str:
+    """Return why a schedule can't be, beyond what its types say; nothing if it can."""
+    try:
+        check_timetable(spec.timetable)
+    except ConfigurationError as error:
+        return str(error)
+    options = spec.options
+    if options is not None and (options.due_at is not None or options.expires_at is not None):
+        return "a schedule's runs have no times of their own: it has a timetable, and expires_s"
+    return ""
+
+
+def _schedules_of(message: msg.Ready) -> tuple[list[ScheduleSpec], list[tuple[str, str]]]:
+    """Return the schedules of a subworker's definitions, and those that can't be, with why.
+
+    Raises:
+        ProtocolError: one isn't that of a definition.
+    """
+    schedules, problems = [], []
+    for spec in message.schedules:
+        if spec.schedule_id != id_of_definition(spec.name):
+            raise ProtocolError(f"schedule {spec.schedule_id!r} isn't that of a task definition")
+        if problem := _problem_of(spec):
+            problems.append((spec.schedule_id, problem))
+        else:
+            schedules.append(spec)
+    return schedules, problems
 
 
 def _supervisor_command(message: msg.ToControlPlane) -> cmd.Command | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastqueue.core.records import AttemptRecord, NewTask, PendingCallback, Result
+from fastqueue.core.schedule_records import ScheduleState
 
 __all__ = [
     "LAZY",
@@ -28,6 +29,9 @@ __all__ = [
     "NamesOffered",
     "ResultsAccessed",
     "ResultsEvicted",
+    "SchedulesAdvanced",
+    "SchedulesPut",
+    "SchedulesRemoved",
     "Stopped",
     "TasksAdded",
     "TasksDelayed",
@@ -211,6 +215,27 @@ class NamesOffered:
     names: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class SchedulesPut:
+    """Schedules were made or changed."""
+
+    states: Sequence[ScheduleState]
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesAdvanced:
+    """Schedules have run, or were paused or resumed: all of them is new but their spec."""
+
+    states: Sequence[ScheduleState]
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesRemoved:
+    """Schedules are no more."""
+
+    schedule_ids: Sequence[str]
+
+
 Change = (
     CancelsRequested
     | DeadLettersRemoved
@@ -233,6 +258,9 @@ Change = (
     | CallbacksRemoved
     | NamesOffered
     | Stopped
+    | SchedulesPut
+    | SchedulesAdvanced
+    | SchedulesRemoved
 )
 
 LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered)

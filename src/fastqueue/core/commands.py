@@ -6,6 +6,7 @@ Ids, times and what only the store knows arrive inside a command; the core asks 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -18,11 +19,14 @@ from fastqueue.core.records import (
     Refused,
     TaskOptions,
 )
+from fastqueue.core.schedule_records import ScheduleSpec
+from fastqueue.core.schedules import DueRuns
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
     "CallbacksSent",
     "Cancel",
+    "ChangeSchedule",
     "ClientReady",
     "Command",
     "DiskSpace",
@@ -33,10 +37,14 @@ __all__ = [
     "HeartbeatLost",
     "Inspect",
     "ListDead",
+    "ListSchedules",
     "Loaded",
+    "PutSchedule",
     "Query",
     "Report",
     "Requeue",
+    "RunScheduleNow",
+    "RunSchedules",
     "SessionLost",
     "SetCapacity",
     "StoredTask",
@@ -118,7 +126,9 @@ class ClientReady(Struct, frozen=True, gc=False):
 class WorkerReady(Struct, frozen=True, gc=False):
     """A subworker's session has begun: what it offers, and which leases it still holds.
 
-    `at_most_once` are those of the names whose tasks are never to be run twice.
+    `at_most_once` are those of the names whose tasks are never to be run twice; `schedules` are
+    those of its definitions, and `problems` (schedule id, why) those that can't be taken.
+    `started_at` is when its process started, by its own clock; `at` is the control plane's.
     """
 
     session: int
@@ -129,6 +139,10 @@ class WorkerReady(Struct, frozen=True, gc=False):
     held: Sequence[HeldLease] = ()
     stored: Mapping[str, StoredTask] = {}
     at_most_once: frozenset[str] = frozenset()
+    schedules: Sequence[ScheduleSpec] = ()
+    problems: Sequence[tuple[str, str]] = ()
+    started_at: float = 0.0
+    at: float = 0.0
 
 
 class WorkerDied(Struct, frozen=True, gc=False):
@@ -309,6 +323,62 @@ class Tick(Struct, frozen=True, gc=False):
     at: float
 
 
+class RunSchedules(Struct, frozen=True, gc=False):
+    """Runs of schedules are due, as the core itself has said of this moment.
+
+    `seen` are the ids among them that the store knows in any state, and `stored` those of the runs
+    before them that are live and that the core doesn't hold.
+    """
+
+    at: float
+    runs: Sequence[DueRuns]
+    seen: frozenset[str] = frozenset()
+    stored: Mapping[str, StoredTask] = {}
+
+
+class RunScheduleNow(Struct, frozen=True, gc=False):
+    """A client wants a schedule run, as a task with this id; `seen` and `stored` as above."""
+
+    session: int
+    request: int
+    schedule_id: str
+    task_id: str
+    at: float
+    seen: frozenset[str] = frozenset()
+    stored: Mapping[str, StoredTask] = {}
+
+
+class PutSchedule(Struct, frozen=True, gc=False):
+    """A client makes a schedule, or replaces one if `replaces`; `problem` is why it can't be."""
+
+    session: int
+    request: int
+    spec: ScheduleSpec
+    replaces: bool
+    at: float
+    problem: str = ""
+
+
+class ChangeSchedule(Struct, frozen=True, gc=False):
+    """A client wants a schedule paused, resumed or deleted."""
+
+    session: int
+    request: int
+    schedule_id: str
+    action: Literal["pause", "resume", "delete"]
+    at: float
+
+
+class ListSchedules(Struct, frozen=True, gc=False):
+    """A client asks for a schedule, or if it is None for those whose ids come after `after`."""
+
+    session: int
+    request: int
+    schedule_id: str | None
+    after: str
+    limit: int
+
+
 Command = (
     ClientReady
     | WorkerReady
@@ -332,4 +402,9 @@ Command = (
     | CallbacksSent
     | DiskSpace
     | Tick
+    | RunSchedules
+    | RunScheduleNow
+    | PutSchedule
+    | ChangeSchedule
+    | ListSchedules
 )

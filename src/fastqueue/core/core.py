@@ -36,6 +36,14 @@ from fastqueue.core.requests import (
     refuse_unknown_names,
     watch,
 )
+from fastqueue.core.scheduling import (
+    change_schedule,
+    list_schedules,
+    put_schedule,
+    run_schedule_now,
+    run_schedules,
+    take_definitions,
+)
 from fastqueue.core.state import Snapshot, State
 from fastqueue.core.submission import submit
 from fastqueue.core.suspects import expire_workers, worker_died
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastqueue.core.limits import CoreLimits
+    from fastqueue.core.schedules import DueRuns
 
 __all__ = ["Core"]
 
@@ -71,12 +80,29 @@ class Core:
         """
         return now < self.state.leases_begin_at
 
+    def runs_due(self, at: float, now: float) -> list[DueRuns]:
+        """Return what schedules are to run at the wall clock's time `at`, for `RunSchedules`.
+
+        That follows in the same turn; nothing may come between.
+        """
+        schedules = self.state.schedules
+        if schedules.next_due > at or schedules.held_off_until > now:
+            return []
+        return schedules.due_runs(at)
+
+    def last_run_of(self, schedule_id: str) -> str:
+        """Return the task of a schedule's last run; empty if there is none."""
+        found = self.state.schedules.get(schedule_id)
+        return "" if found is None else found.last_task_id
+
     def next_due(self) -> float | None:
-        """Return the monotonic time at which a `Tick` has something to do, or None."""
+        """Return the monotonic time at which a turn has something to do, or None."""
         state = self.state
         delay_s = state.delays.wait_s(state.last_tick_at, state.last_tick)
+        run_s = state.schedules.wait_s(state.last_tick_at, state.last_tick)
         times = (
             None if delay_s is None else state.last_tick + delay_s,
+            None if run_s is None else state.last_tick + run_s,
             state.workers.next_deadline(),
             state.workers.silence_due if state.workers.by_session else None,
             state.retention.next_expiry(),
@@ -93,6 +119,11 @@ def _session_lost(state: State, command: cmd.SessionLost, now: float, decision: 
         disconnect_worker(state, worker, now)
     elif command.session in state.clients_by_session:
         disconnect_client(state, command.session)
+
+
+def _worker_ready(state: State, command: cmd.WorkerReady, now: float, decision: Decision) -> None:
+    worker_ready(state, command, now, decision)
+    take_definitions(state, command, now, decision)
 
 
 def _callbacks_sent(
@@ -133,7 +164,7 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.Submit: submit,
     cmd.Report: report,
     cmd.Tick: _tick,
-    cmd.WorkerReady: worker_ready,
+    cmd.WorkerReady: _worker_ready,
     cmd.GiveBack: give_back,
     cmd.SetCapacity: set_capacity,
     cmd.Heartbeat: heartbeat,
@@ -152,4 +183,9 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.ExpiredLoaded: expired_loaded,
     cmd.CallbacksSent: _callbacks_sent,
     cmd.DiskSpace: _disk_space,
+    cmd.RunSchedules: run_schedules,
+    cmd.RunScheduleNow: run_schedule_now,
+    cmd.PutSchedule: put_schedule,
+    cmd.ChangeSchedule: change_schedule,
+    cmd.ListSchedules: list_schedules,
 }

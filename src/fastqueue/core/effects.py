@@ -16,6 +16,7 @@ __all__ = [
     "AnswerDeadLetters",
     "AnswerInspect",
     "AnswerQuery",
+    "AnswerSchedules",
     "AnswerWatch",
     "CancelRunning",
     "CloseSession",
@@ -31,6 +32,7 @@ __all__ = [
     "TellBlocked",
     "TellExpired",
     "TellQuarantined",
+    "TellSchedule",
     "TellWorkerLost",
 ]
 
@@ -224,6 +226,25 @@ class DeliverCallbacks:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerSchedules:
+    """Answer a request about schedules, or say why it isn't carried out: `code` and `refusal`."""
+
+    session: int
+    request: int
+    answer: Any
+    code: str = ""
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TellSchedule:
+    """Say in the log what a schedule can't do, or hasn't done."""
+
+    schedule_id: str
+    what: str
+
+
 Effect = (
     AcknowledgeSubmit
     | SendLeases
@@ -246,4 +267,6 @@ Effect = (
     | LoadDue
     | LoadExpired
     | DeliverCallbacks
+    | AnswerSchedules
+    | TellSchedule
 )

@@ -39,6 +39,10 @@ class CoreLimits:
         callback_deliveries_max: addresses to which callbacks are being sent at one time.
         waiting_read_max: tasks that are due, or have expired, that are read from the store at one
             time; a turn has others to serve.
+        schedules_max: schedules, those of task definitions included. All are in memory, and each
+            costs some computing for each of its runs.
+        schedules_bytes_max: bytes of all their arguments, which are in memory too.
+        schedule_runs_max: runs of schedules that one turn submits; a turn has others to serve.
         watched_max: ids one client session may watch that it didn't submit.
         session_grace_s: how long the tasks of a subworker whose connection ended wait for it to
             come back before they are leased again. The promise is 3 s; detection of the end and
@@ -80,6 +84,9 @@ class CoreLimits:
     callback_addresses_max: int = 100_000
     callback_deliveries_max: int = 64
     waiting_read_max: int = 1_000
+    schedules_max: int = 10_000
+    schedules_bytes_max: int = 64 * 1024**2
+    schedule_runs_max: int = 200
     watched_max: int = 100_000
     session_grace_s: float = 1.0
     adoption_grace_s: float = 5.0

@@ -22,6 +22,7 @@ from fastqueue.core.lanes import Lane, Lanes, Task
 from fastqueue.core.outbox import Outbox
 from fastqueue.core.records import PendingCallback, Result
 from fastqueue.core.retention import Retention
+from fastqueue.core.schedules import Schedules
 from fastqueue.core.states import TaskEvent, next_status
 from fastqueue.core.workers import Workers
 from fastqueue.tasks.models import TaskStatus
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fastqueue.core.commands import DiskSpace, StoredTask
     from fastqueue.core.decision import Decision
     from fastqueue.core.limits import CoreLimits
+    from fastqueue.core.schedule_records import ScheduleState
     from fastqueue.core.workers import Worker
 
 __all__ = ["Finished", "LeasedRow", "Snapshot", "State"]
@@ -65,6 +67,7 @@ class Snapshot:
             arguments.
         next_expiry: when the next task is not to be started any more, by the wall clock.
         crashed: whether the epoch before this one ended otherwise than by `Stopped`.
+        schedules: all schedules.
     """
 
     epoch: int
@@ -82,6 +85,7 @@ class Snapshot:
     next_expiry: float = math.inf
     dead_letters: tuple[int, int] = (0, 0)
     crashed: bool = False
+    schedules: Sequence[ScheduleState] = ()
 
 
 class Finished:
@@ -117,6 +121,7 @@ class State:
         self.outbox = Outbox(limits)
         self.dead_letters, self.dead_letters_bytes = snapshot.dead_letters
         self.delays = Delays(snapshot.delayed, snapshot.next_due, snapshot.next_expiry)
+        self.schedules = Schedules(snapshot.schedules, limits)
         self.known_names = set(snapshot.names)
         self.last_sequence = snapshot.last_sequence
         self.last_lease = 0

@@ -6,7 +6,7 @@ They are arrays, compact and quick to decode; each is one of `ToControlPlane`, `
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,7 +23,9 @@ from fastqueue.core.records import (
     ShortText,
     TaskId,
     TaskName,
+    WallTime,
 )
+from fastqueue.core.schedule_records import ScheduleId, ScheduleSpec
 from fastqueue.errors import ProtocolError
 from fastqueue.protocol.decoding import DECODE_ERRORS, cited
 from fastqueue.protocol.printable import check_printable
@@ -31,11 +33,13 @@ from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
     "REQUEUED_MAX",
+    "SCHEDULES_LISTED_MAX",
     "STACK_CHARS_MAX",
     "Cancel",
     "CancelRunning",
     "Cancelled",
     "Capacity",
+    "ChangeSchedule",
     "Died",
     "Expired",
     "Failed",
@@ -46,13 +50,16 @@ __all__ = [
     "Inspected",
     "Leases",
     "ListDead",
+    "ListSchedules",
     "Push",
+    "PutSchedule",
     "Query",
     "Ready",
     "Report",
     "Reported",
     "Requeue",
     "Revoked",
+    "RunSchedule",
     "Submit",
     "Submitted",
     "ToClient",
@@ -76,6 +83,9 @@ _HeldLeases = Annotated[list[HeldLease], Meta(max_length=200_000)]
 _TaskNames = Annotated[list[TaskName], Meta(max_length=10_000)]
 # Each may be as large as a payload, and all are read at once.
 REQUEUED_MAX = 10
+_Schedules = Annotated[list[ScheduleSpec], Meta(max_length=10_000)]
+# Each is up to some thousand bytes without its arguments.
+SCHEDULES_LISTED_MAX = 200
 _Tokens = Annotated[list[int], Meta(max_length=100_000)]
 
 # What a heartbeat may say of the stack of a blocked event loop.
@@ -135,19 +145,73 @@ class Requeue(Struct, array_like=True, tag=7, frozen=True, gc=False):
     pairs: Annotated[list[tuple[TaskId, TaskId]], Meta(max_length=REQUEUED_MAX)]
 
 
+class PutSchedule(Struct, array_like=True, tag=8, frozen=True, gc=False):
+    """Make a schedule, or replace the one of this id; the answer is `Inspected`, its state."""
+
+    request: int
+    spec: ScheduleSpec
+    replaces: bool = False
+
+    def __post_init__(self) -> None:
+        check_printable(self.spec.schedule_id, self.spec.name, self.spec.queue)
+
+
+class ChangeSchedule(Struct, array_like=True, tag=101, frozen=True, gc=False):
+    """Pause, resume or delete a schedule.
+
+    The answer is `Inspected`: its state then, of one that is deleted before, or nothing if there
+    is none.
+    """
+
+    request: int
+    schedule_id: ScheduleId
+    action: Literal["pause", "resume", "delete"]
+
+
+class RunSchedule(Struct, array_like=True, tag=102, frozen=True, gc=False):
+    """Run a schedule now, as a task with this id; the answer is `Inspected`: that id, or nothing.
+
+    The id is the client's, so that a request that is sent again runs nothing twice.
+    """
+
+    request: int
+    schedule_id: ScheduleId
+    task_id: TaskId
+
+    def __post_init__(self) -> None:
+        check_printable(self.task_id)
+
+
+class ListSchedules(Struct, array_like=True, tag=103, frozen=True, gc=False):
+    """Ask for the schedule of an id, or for those whose ids come after `after`.
+
+    The answer is `Inspected`, a list of states; in a list of several they have no arguments.
+    """
+
+    request: int
+    schedule_id: ScheduleId | None = None
+    after: Annotated[str, Meta(max_length=205)] = ""
+    limit: Annotated[int, Meta(ge=1, le=SCHEDULES_LISTED_MAX)] = SCHEDULES_LISTED_MAX
+
+
 class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
     """Say that a subworker can take leases: what it offers and what it still holds.
 
-    `at_most_once` are those of the names whose tasks are never to be run twice.
+    `at_most_once` are those of the names whose tasks are never to be run twice; `schedules` are
+    those that definitions have, and `started_at` is when the process started, by its own clock.
     """
 
     names: _TaskNames
     capacity: Annotated[int, Meta(ge=0, le=100_000)]
     held: _HeldLeases
     at_most_once: _TaskNames = []
+    schedules: _Schedules = []
+    started_at: WallTime = 0.0
 
     def __post_init__(self) -> None:
         check_printable(*self.names, *self.at_most_once)
+        for spec in self.schedules:
+            check_printable(spec.schedule_id, spec.name, spec.queue)
 
 
 class Report(Struct, array_like=True, tag=12, frozen=True, gc=False):
@@ -291,6 +355,10 @@ ToControlPlane = (
     | Inspect
     | ListDead
     | Requeue
+    | PutSchedule
+    | ChangeSchedule
+    | RunSchedule
+    | ListSchedules
     | Ready
     | Report
     | GiveBack

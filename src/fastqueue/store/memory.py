@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastqueue.core.records import AttemptRecord, NewTask, Result
+    from fastqueue.core.schedule_records import ScheduleState
 
 __all__ = ["MemoryStore"]
 
@@ -65,6 +66,7 @@ class _Tables:
     # By id: what is listed, and what is queued again.
     dead_letters: dict[str, tuple[DeadLetter, NewTask]] = dataclasses.field(default_factory=dict)
     names: dict[str, None] = dataclasses.field(default_factory=dict)
+    schedules: dict[str, ScheduleState] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Tables:
         """Return a copy whose tables can change without changing these."""
@@ -168,6 +170,7 @@ class MemoryStore:
             next_due=self._next_due(-math.inf),
             next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
+            schedules=list(tables.schedules.values()),
         )
 
     def _owed(self) -> list[tuple[str, int]]:
@@ -378,6 +381,12 @@ class MemoryStore:
                 t.stopped = True
             case ch.NamesOffered():
                 t.names.update(dict.fromkeys(change.names))
+            case ch.SchedulesPut() | ch.SchedulesAdvanced():
+                for state in change.states:
+                    t.schedules[state.spec.schedule_id] = state
+            case ch.SchedulesRemoved():
+                for schedule_id in change.schedule_ids:
+                    del t.schedules[schedule_id]
 
     def _retry(
         self,

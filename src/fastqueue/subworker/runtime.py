@@ -33,6 +33,7 @@ from fastqueue.subworker.outcomes import failed, interrupted, returned
 from fastqueue.subworker.prefetch import Prefetch
 from fastqueue.subworker.process_messages import Setup
 from fastqueue.subworker.process_pool import ProcessPool
+from fastqueue.subworker.schedules import schedules_of
 from fastqueue.subworker.threads import ThreadExecutor
 from fastqueue.tasks.policies import TimeLimits
 from fastqueue.tasks.serializer import decode_arguments
@@ -82,6 +83,8 @@ class Runtime:
         self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
         self._names = list(registry.names())
         self._at_most_once = [d.name for d in registry if d.delivery == "at_most_once"]
+        self._schedules = schedules_of(registry)
+        self._started_at = time.time()
         self._slots = slots
         self._board = board
         self._prefetch = Prefetch(slots, time.monotonic())
@@ -135,7 +138,10 @@ class Runtime:
         self._result_bytes_max = welcome.payload_bytes_max
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in self._held.items()]
         capacity = 0 if self._is_draining else self._prefetch.capacity
-        connection.send(encode(msg.Ready(self._names, capacity, held, self._at_most_once)))
+        ready = msg.Ready(
+            self._names, capacity, held, self._at_most_once, self._schedules, self._started_at
+        )
+        connection.send(encode(ready))
         self._unsent = deque(self._unacknowledged)
         self._send_reports()
         self.disconnected.clear()

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 - whoever renders a TaskResult looks the type up here
+from datetime import datetime, timedelta  # noqa: TC003 - whoever renders a TaskResult looks them up
 from typing import Any
 
-__all__ = ["Attempt", "Cancellation", "DeadLetter", "TaskPriority", "TaskResult", "TaskStatus"]
+__all__ = [
+    "Attempt",
+    "Cancellation",
+    "DeadLetter",
+    "Schedule",
+    "TaskPriority",
+    "TaskResult",
+    "TaskStatus",
+]
 
 
 class _StrEnum(enum.StrEnum):
@@ -179,3 +187,52 @@ class Cancellation:
 
     def __bool__(self) -> bool:
         return self.cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Tell of a schedule: what it runs, when, and how far it has come. Times are aware, in UTC.
+
+    Attributes:
+        id: what it is known by; `task:NAME` is that of a task definition.
+        name: the name of the task that it runs.
+        queue: where its runs wait.
+        priority: their priority.
+        cron: when it runs; None if it goes by `every`.
+        timezone: the zone that `cron` is read in; None without `cron`.
+        every: the interval; None if it goes by `cron`.
+        start: the first time at which it may fire, if that was given.
+        end: the last such time, if it was given.
+        count: how often it fires in all, if that was given.
+        run_jitter: by how much each run is put off, at most.
+        missed: what becomes of runs that came due in an outage.
+        missed_window: how far back that goes if it is "all".
+        overlap: what becomes of a run while the one before isn't over.
+        paused: whether it is paused.
+        next_at: when it fires next, before jitter; None if it is paused or over.
+        fired: how often it has fired.
+        left_out: how many runs were left out because the one before wasn't over.
+        last_at: the time for which it last fired.
+        last_task_id: the task of its last run, also of one that was asked for.
+    """
+
+    id: str
+    name: str
+    queue: str
+    priority: TaskPriority
+    cron: str | None
+    timezone: str | None
+    every: timedelta | None
+    start: datetime | None
+    end: datetime | None
+    count: int | None
+    run_jitter: timedelta
+    missed: str
+    missed_window: timedelta
+    overlap: str
+    paused: bool
+    next_at: datetime | None
+    fired: int
+    left_out: int
+    last_at: datetime | None
+    last_task_id: str | None

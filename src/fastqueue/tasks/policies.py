@@ -12,9 +12,10 @@ import math
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastqueue.errors import Cancel, ConfigurationError, Retry
+from fastqueue.tasks.scheduling import ScheduleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ QUEUE_NAME_LENGTH_MAX = 100
 ASKED_RETRIES = 10
 
 
-class DefinitionOptions(TypedDict, total=False):
+class DefinitionOptions(ScheduleOptions, total=False):
     """Name what `@task` takes beside the name; see there."""
 
     delivery: Delivery

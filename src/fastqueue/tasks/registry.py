@@ -34,6 +34,7 @@ from fastqueue.tasks.policies import (
     retry_policy_of,
     time_limits_of,
 )
+from fastqueue.tasks.scheduling import SchedulePolicy, schedule_policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +73,7 @@ class TaskDefinition:
         retry: when it is tried again after a failure.
         limits: how long an attempt may run.
         process: what bounds its processes, if it runs in some.
+        schedule: when it is run by itself, if it is.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TaskDefinition:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: TimeLimits = NO_LIMITS
     process: ProcessPolicy | None = None
+    schedule: SchedulePolicy | None = None
 
     @property
     def place(self) -> str:
@@ -204,6 +207,21 @@ def task(
         max_tasks_per_child: how many tasks such a process runs before it is replaced: any number.
         memory_limit: how much memory of its own such a process may use, in bytes: all there is. One
             that uses more is killed, which counts as a crash.
+        cron: when it is run by itself, without arguments, by the control plane that its subworkers
+            serve: five fields, or six with seconds first, as in `"*/5 * * * *"`.
+        timezone: the IANA name of the zone that `cron` is read in: "UTC".
+        every: the interval instead of `cron`, as a timedelta or in seconds.
+        anchor: a time from which whole intervals are counted, an aware datetime: `start`, or else
+            1970 began in UTC, so that `every=timedelta(hours=1)` fires on the hour.
+        start: the first time at which it may fire, an aware datetime.
+        end: the last such time.
+        count: how often it fires in all.
+        run_jitter: by how much each run is put off, at most, as a timedelta or in seconds.
+        missed: what becomes of runs that came due in an outage of more than a minute: "skip", "one"
+            (the newest) or "all" (those of `missed_window`): "skip".
+        missed_window: how far back "all" goes, as a timedelta or in seconds: an hour.
+        overlap: what becomes of a run while the one before isn't over: "allow", "skip" (it is left
+            out) or "cancel" (the one before is cancelled): "allow".
 
     Raises:
         ConfigurationError: an option can't be what it is, the name can't be one, or this can't be a
@@ -226,7 +244,7 @@ def task(
 
 def _register(function: _Function, name: str | None, options: DefinitionOptions) -> _Function:
     _check_function(function)
-    if unknown := sorted(options.keys() - DefinitionOptions.__annotations__.keys()):
+    if unknown := sorted(options.keys() - DefinitionOptions.__optional_keys__):
         raise ConfigurationError(
             f"@task has no option {unknown[0]!r}; it has "
             f"{', '.join(DefinitionOptions.__annotations__)}"
@@ -256,6 +274,7 @@ def _register(function: _Function, name: str | None, options: DefinitionOptions)
         retry=retry_policy_of(options),
         limits=time_limits_of(options),
         process=process,
+        schedule=schedule_policy_of(options, function),
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from fastqueue.errors import ConfigurationError
 from fastqueue.tasks.cron import checked_cron, checked_zone, next_of_cron, zone_of
@@ -28,6 +28,7 @@ __all__ = [
     "MissedRuns",
     "Overlap",
     "Timetable",
+    "check_timetable",
     "due_between",
     "jittered",
     "newest_between",
@@ -44,6 +45,12 @@ JITTER_MAX_S = 24 * 3600.0
 GRACE_S = 60.0
 # In the year 9892: cronsim looks 50 years ahead, of which datetime knows none after 9999.
 _TIME_MAX = 250e9
+# Of what comes from another process; it keeps out NaN and infinity too.
+_Text = Annotated[str, Meta(max_length=200)]
+_Time = Annotated[float, Meta(ge=0.0, le=_TIME_MAX)]
+_Span = Annotated[float, Meta(ge=EVERY_MIN_S, le=_TIME_MAX)]
+_Jitter = Annotated[float, Meta(ge=0.0, le=JITTER_MAX_S)]
+_Count = Annotated[int, Meta(ge=1, le=2**53)]
 
 
 class MissedRuns(_StrEnum):
@@ -79,14 +86,14 @@ class Timetable(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
         count_max: how often it fires in all; None is without end.
     """
 
-    cron: str | None = None
-    timezone: str = "UTC"
-    every_s: float | None = None
-    anchor_at: float = 0.0
-    jitter_s: float = 0.0
-    starts_at: float | None = None
-    ends_at: float | None = None
-    count_max: int | None = None
+    cron: _Text | None = None
+    timezone: _Text = "UTC"
+    every_s: _Span | None = None
+    anchor_at: _Time = 0.0
+    jitter_s: _Jitter = 0.0
+    starts_at: _Time | None = None
+    ends_at: _Time | None = None
+    count_max: _Count | None = None
 
 
 def timetable_of(
@@ -148,6 +155,22 @@ def timetable_of(
         ends_at=ends_at,
         count_max=count,
     )
+
+
+def check_timetable(timetable: Timetable) -> None:
+    """Check a timetable that another process made, where its types don't.
+
+    Raises:
+        ConfigurationError: it can't be one, or this machine doesn't know its time zone.
+    """
+    if (timetable.cron is None) == (timetable.every_s is None):
+        raise ConfigurationError("a schedule has one of cron and every")
+    if timetable.cron is not None:
+        if checked_cron(timetable.cron) != timetable.cron:
+            raise ConfigurationError(f"cron={timetable.cron!r:.100}: its fields are a space apart")
+    elif timetable.jitter_s > (timetable.every_s or 0.0):
+        raise ConfigurationError(f"jitter={timetable.jitter_s:g}: it is more than the interval")
+    checked_zone(timetable.timezone)
 
 
 def next_after(timetable: Timetable, after: float, *, fired: int = 0) -> float | None:
@@ -290,4 +313,7 @@ def _time(value: Any, setting: str) -> float | None:
         raise ConfigurationError(
             f"{setting}={value!r:.100}: {why}; give an aware one, as in datetime.now(UTC)"
         )
-    return value.timestamp()
+    at = value.timestamp()
+    if not 0.0 <= at <= _TIME_MAX:
+        raise ConfigurationError(f"{setting}={value}: it is a time from 1970 to 9892")
+    return at

@@ -11,13 +11,22 @@ from msgspec.structs import replace
 
 from fastqueue.core.commands import StoredTask
 from fastqueue.core.records import Callback, NewTask, TaskOptions
+from fastqueue.core.schedule_records import ScheduleSpec, ScheduleState
 from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
 from fastqueue.store.sqlite.files import is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["dead_letter", "encode_options", "reads", "store_error", "stored_task"]
+__all__ = [
+    "dead_letter",
+    "encode_options",
+    "reads",
+    "schedule",
+    "schedule_row",
+    "store_error",
+    "stored_task",
+]
 
 _Parameters = ParamSpec("_Parameters")
 _Read = TypeVar("_Read")
@@ -85,6 +94,43 @@ def dead_letter(task_id: str, row: Sequence[Any]) -> NewTask:
         asked = replace(asked, due_at=None, expires_at=None)
     callback = None if address is None else Callback(address, data)
     return NewTask(task_id, name, rank, task_format, payload, callback, queue, asked)
+
+
+_decode_spec = msgspec.msgpack.Decoder(ScheduleSpec).decode
+
+
+def schedule(row: Sequence[Any]) -> ScheduleState:
+    """Return a schedule from its row."""
+    spec, settled_at, next_at, is_paused, fired, left_out, last_task_id, last_at, *rest = row
+    decided_at, is_withdrawn = rest
+    return ScheduleState(
+        _decode_spec(spec),
+        settled_at,
+        next_at,
+        bool(is_paused),
+        fired,
+        left_out,
+        last_task_id,
+        last_at,
+        decided_at,
+        bool(is_withdrawn),
+    )
+
+
+def schedule_row(state: ScheduleState) -> tuple[Any, ...]:
+    """Return a schedule's columns, in the order of the statements: all but its spec."""
+    return (
+        state.settled_at,
+        state.next_at,
+        state.is_paused,
+        state.fired,
+        state.left_out,
+        state.last_task_id,
+        state.last_at,
+        state.decided_at,
+        state.is_withdrawn,
+        state.spec.schedule_id,
+    )
 
 
 def store_error(

@@ -146,3 +146,18 @@ LAST_CALLBACK = "SELECT coalesce(max(number), 0) FROM callbacks"
 
 ADD_NAME = "INSERT OR IGNORE INTO names (name) VALUES (?)"
 NAMES = "SELECT name FROM names"
+
+PUT_SCHEDULE = (
+    "INSERT OR REPLACE INTO schedules (settled_at, next_at, is_paused, fired, left_out,"
+    " last_task_id, last_at, decided_at, is_withdrawn, schedule_id, spec)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADVANCE_SCHEDULE = (
+    "UPDATE schedules SET settled_at = ?, next_at = ?, is_paused = ?, fired = ?, left_out = ?,"
+    " last_task_id = ?, last_at = ?, decided_at = ?, is_withdrawn = ? WHERE schedule_id = ?"
+)
+REMOVE_SCHEDULE = "DELETE FROM schedules WHERE schedule_id = ?"
+SCHEDULES = (
+    "SELECT spec, settled_at, next_at, is_paused, fired, left_out, last_task_id, last_at,"
+    " decided_at, is_withdrawn FROM schedules ORDER BY schedule_id"
+)

@@ -31,7 +31,7 @@ from fastqueue.store.sqlite.files import (
     no_room,
     open_database,
 )
-from fastqueue.store.sqlite.rows import dead_letter, reads, store_error, stored_task
+from fastqueue.store.sqlite.rows import dead_letter, reads, schedule, store_error, stored_task
 from fastqueue.store.sqlite.writer import Writer
 from fastqueue.tasks.models import TaskStatus
 
@@ -247,6 +247,7 @@ class SqliteStore:
             next_due=self._next_due(-math.inf),
             next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
+            schedules=[schedule(row) for row in self._execute(sql.SCHEDULES)],
         )
 
     @reads

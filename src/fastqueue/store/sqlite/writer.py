@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.store.sqlite import statements as sql
-from fastqueue.store.sqlite.rows import encode_options
+from fastqueue.store.sqlite.rows import encode_options, schedule_row
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ class Writer:
             ch.CallbacksRemoved: self._remove_callbacks,
             ch.NamesOffered: self._add_names,
             ch.Stopped: self._note_stopped,
+            ch.SchedulesPut: self._put_schedules,
+            ch.SchedulesAdvanced: self._advance_schedules,
+            ch.SchedulesRemoved: self._remove_schedules,
         }
 
     def go_on_from(self, leased: set[int], generation: int, *, has_attempts: bool) -> None:
@@ -271,3 +274,13 @@ class Writer:
 
     def _add_names(self, change: ch.NamesOffered) -> None:
         self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
+
+    def _put_schedules(self, change: ch.SchedulesPut) -> None:
+        rows = ((*schedule_row(state), encode_options(state.spec)) for state in change.states)
+        self._executemany(sql.PUT_SCHEDULE, rows)
+
+    def _advance_schedules(self, change: ch.SchedulesAdvanced) -> None:
+        self._executemany(sql.ADVANCE_SCHEDULE, map(schedule_row, change.states))
+
+    def _remove_schedules(self, change: ch.SchedulesRemoved) -> None:
+        self._executemany(sql.REMOVE_SCHEDULE, ((i,) for i in change.schedule_ids))
