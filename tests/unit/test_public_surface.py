@@ -68,6 +68,7 @@ CLIENT_METHODS = {
     "inspect",
     "options",
     "requeue",
+    "schedules",
     "start",
     "stop",
     "submit_batch",

@@ -15,6 +15,7 @@ from fastqueue._version import __version__
 from fastqueue.cli import options
 from fastqueue.cli.arguments import expand
 from fastqueue.cli.exit_codes import DONE, CheckedStdout, exiting, leave
+from fastqueue.cli.schedule_app import schedules_app
 from fastqueue.tasks.models import TaskPriority
 
 __all__ = ["app", "main"]
@@ -39,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the boxes cost more time than all the rest of `--help`
 )
+app.add_typer(schedules_app, name="schedules")
 
 
 def main() -> None:

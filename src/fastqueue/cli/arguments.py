@@ -18,11 +18,12 @@ from fastqueue.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["expand", "parse_kwargs", "parse_moment", "parse_value", "split_modules"]
+__all__ = ["expand", "parse_kwargs", "parse_moment", "parse_span", "parse_value", "split_modules"]
 
 _SEVERAL_VALUES = frozenset({"--args", "--task-modules", "--callback-allow"})
 # `status` and `cancel` take one.
 _SEVERAL_VALUES_OF = {"requeue": frozenset({"--task-id"})}
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NUMBER = re.compile(r"-(\d|\.\d|Infinity$)")
 
 
@@ -115,6 +116,22 @@ def parse_moment(text: str, option: str, *, or_seconds: bool = False) -> datetim
             f"such as {example}"
         )
     return moment
+
+
+def parse_span(text: str, option: str) -> float:
+    """Return the seconds that `text` is: a number of them, or one of s, m, h or d after a number.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    number, unit_s = (text[:-1], _UNITS_S[text[-1]]) if text[-1:] in _UNITS_S else (text, 1.0)
+    try:
+        return float(number) * unit_s
+    except ValueError:
+        raise ConfigurationError(
+            f"{option} {text!r:.100} is no span of time: give a number of seconds, or as in 90s, "
+            "5m, 2h, 1d"
+        ) from None
 
 
 def _refuse_constant(name: str) -> None:

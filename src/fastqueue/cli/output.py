@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_json",
+    "local",
     "result_document",
     "show_attempts",
     "show_dead_letters",
@@ -108,8 +109,8 @@ def show_result(result: TaskResult) -> None:
         "status": Text(result.status.value, style=_COLOURS.get(result.status, "")),
         "attempt": str(result.attempt) if result.attempt else None,
         "subworker": result.worker_id,
-        "started": _local(result.started_at),
-        "completed": _local(result.completed_at),
+        "started": local(result.started_at),
+        "completed": local(result.completed_at),
         "result": as_json(result.result) if result.status is TaskStatus.SUCCESS else None,
         "error": result.error,
         "traceback": result.traceback,
@@ -124,8 +125,8 @@ def show_attempts(attempts: Iterable[Attempt]) -> None:
         (
             (
                 one.attempt,
-                _local(one.started_at),
-                _local(one.completed_at),
+                local(one.started_at),
+                local(one.completed_at),
                 one.worker_id,
                 one.error,
             )
@@ -145,7 +146,7 @@ def show_dead_letters(letters: Iterable[DeadLetter]) -> None:
                 one.queue,
                 one.priority,
                 one.attempt,
-                _local(one.died_at),
+                local(one.died_at),
                 one.error,
             )
             for one in letters
@@ -153,7 +154,8 @@ def show_dead_letters(letters: Iterable[DeadLetter]) -> None:
     )
 
 
-def _local(time: datetime | None) -> str | None:
+def local(time: datetime | None) -> str | None:
+    """Return a time as people here read it, with its offset from UTC."""
     return None if time is None else time.astimezone().isoformat(" ", "milliseconds")
 
 

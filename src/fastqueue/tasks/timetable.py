@@ -47,7 +47,8 @@ GRACE_S = 60.0
 _TIME_MAX = 250e9
 # Of what comes from another process; it keeps out NaN and infinity too.
 _Text = Annotated[str, Meta(max_length=200)]
-_Time = Annotated[float, Meta(ge=0.0, le=_TIME_MAX)]
+_DATETIME_MAX = 253_402_300_799.0
+_Time = Annotated[float, Meta(ge=0.0, le=_DATETIME_MAX)]
 _Span = Annotated[float, Meta(ge=EVERY_MIN_S, le=_TIME_MAX)]
 _Jitter = Annotated[float, Meta(ge=0.0, le=JITTER_MAX_S)]
 _Count = Annotated[int, Meta(ge=1, le=2**53)]
@@ -314,6 +315,7 @@ def _time(value: Any, setting: str) -> float | None:
             f"{setting}={value!r:.100}: {why}; give an aware one, as in datetime.now(UTC)"
         )
     at = value.timestamp()
-    if not 0.0 <= at <= _TIME_MAX:
-        raise ConfigurationError(f"{setting}={value}: it is a time from 1970 to 9892")
-    return at
+    if at < 0.0:
+        raise ConfigurationError(f"{setting}={value}: it is a time from 1970 on")
+    # In another time zone the last day goes on for longer.
+    return min(at, _DATETIME_MAX)

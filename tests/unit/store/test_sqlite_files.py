@@ -273,6 +273,7 @@ def test_a_released_migration_stays_as_it_is() -> None:
         "0001_initial.sql": "7dbc65defd600a7bd4c8cc7c73e7693a6eb9a1c8578a75fbc23953d1e8f017ef",
         "0002_at_most_once.sql": "b77473c6411b650eaeb43826493ac92ae6c917c09aa188b87e472389f780d49f",
         "0003_time.sql": "273c93c623fb3303c630def4e52a204d0b2621487003fda7dbe98b0f586b6c12",
+        "0004_schedules.sql": "b2c4fbcc04e854cd099846b49563dec0f5040f7547f83ac462e83f5d7c90ec0f",
     }
     folder = resources.files("fastqueue.store.sqlite.migrations")
     found = {

@@ -17,9 +17,11 @@ from fastqueue.core.records import (
     Result,
     TaskOptions,
 )
+from fastqueue.core.schedule_records import ScheduleSpec, ScheduleState
 from fastqueue.store.memory import MemoryStore
 from fastqueue.store.sqlite.store import SqliteStore
 from fastqueue.tasks.models import TaskStatus
+from fastqueue.tasks.timetable import MissedRuns, Overlap, timetable_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -420,3 +422,49 @@ def test_a_delayed_task_that_is_cancelled_leaves_nothing_that_waits(store: Store
     snapshot = store.load(0.0)
     assert (snapshot.delayed, snapshot.lanes) == (0, [])
     assert store.read_due(99.0, 9).tasks == []
+
+
+def scheduled(schedule_id: str, **rest: float | str | bool | None) -> ScheduleState:
+    timetable = timetable_of(cron="30 2 * * *", timezone="Europe/Berlin", jitter=5, count=7)
+    spec = ScheduleSpec(
+        schedule_id,
+        timetable,
+        "add",
+        2,
+        0,
+        b"[[1],{}]",
+        "mail",
+        TaskOptions(retries=3),
+        60.0,
+        MissedRuns.ALL,
+        90.0,
+        Overlap.CANCEL,
+    )
+    return ScheduleState(spec, 100.5, **rest)  # type: ignore[arg-type]
+
+
+def test_schedules_are_kept_as_they_are(store: Store) -> None:
+    a = scheduled("a")
+    b = scheduled("b", next_at=200.25, is_paused=True, fired=3, left_out=2, last_task_id="t")
+    c = scheduled("c", last_at=99.0, decided_at=50.0, is_withdrawn=True)
+    commit(store, ch.SchedulesPut([c, a, b]))
+    assert sorted(store.load(0.0).schedules, key=lambda state: state.spec.schedule_id) == [a, b, c]
+
+
+def test_a_schedule_that_has_advanced_is_changed_and_one_that_is_removed_is_gone(
+    store: Store,
+) -> None:
+    commit(store, ch.SchedulesPut([scheduled("a"), scheduled("b")]))
+    after = scheduled("a", next_at=300.0, fired=1, last_task_id="t", last_at=100.5)
+    commit(store, ch.SchedulesAdvanced([after]), ch.SchedulesRemoved(["b"]))
+    assert list(store.load(0.0).schedules) == [after]
+    commit(store, ch.SchedulesPut([scheduled("a")]))
+    assert list(store.load(0.0).schedules) == [scheduled("a")]
+
+
+def test_a_run_and_its_schedules_advance_are_rolled_back_together(store: Store) -> None:
+    commit(store, ch.SchedulesPut([scheduled("a")]))
+    store.write([*added(new("run")), ch.SchedulesAdvanced([scheduled("a", fired=1)])])
+    store.rollback()
+    assert list(store.load(0.0).schedules) == [scheduled("a")]
+    assert not store.find_live(["run"])
