@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastqueue.config import parse_address
 from fastqueue.errors import FastQueueError, ProtocolError
 from fastqueue.link.connection import Connection
+from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.handshake import Handshake
 from fastqueue.subworker.heartbeat import INTERVAL_S
@@ -63,14 +64,14 @@ class TaskHeartbeats:
 
     async def _beat_at(self, address: str) -> None:
         where, loop = parse_address(address, setting="address"), asyncio.get_running_loop()
-        greetings: asyncio.Queue[bytes] = asyncio.Queue()
+        inbound: asyncio.Queue[bytes] = asyncio.Queue()
 
         def greeted(_: Connection, bodies: list[bytes]) -> None:
-            greetings.put_nowait(bodies[0])
+            inbound.put_nowait(bodies[0])
 
         def hung_up(_: Connection, reason: Exception | None) -> None:
             del reason
-            greetings.put_nowait(b"")
+            inbound.put_nowait(b"")
 
         connection = Connection(greeted, hung_up)
         hello: Any = self._hello
@@ -81,7 +82,7 @@ class TaskHeartbeats:
                 answer: Any = handshake.hello
                 while isinstance(answer, bytes):
                     connection.send(answer)
-                    if not (body := await greetings.get()):
+                    if not (body := await inbound.get()):
                         return
                     answer = handshake.on_greeting(body)
             if isinstance(answer, greetings.Refusal):

@@ -241,8 +241,8 @@ _RUNNING = (
     Mutant(
         "a subworker that comes back names nothing that it holds",
         _RUNTIME,
-        "encode(msg.Ready(self._names, capacity, held, self._at_most_once))",
-        "encode(msg.Ready(self._names, capacity, [], self._at_most_once))",
+        "self._names, capacity, held, self._at_most_once, self._schedules",
+        "self._names, capacity, [], self._at_most_once, self._schedules",
         "what it runs would be run again, although it was back in time",
     ),
     Mutant(
@@ -305,8 +305,8 @@ _RUNNING = (
     Mutant(
         "nobody is told what is to run at most once",
         _RUNTIME,
-        "encode(msg.Ready(self._names, capacity, held, self._at_most_once))",
-        "encode(msg.Ready(self._names, capacity, held, []))",
+        "self._names, capacity, held, self._at_most_once, self._schedules",
+        "self._names, capacity, held, [], self._schedules",
         "it would be run again when its subworker dies",
     ),
     Mutant(
