@@ -14,8 +14,8 @@ from fastqueue.tasks.models import TaskPriority, TaskResult, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from fastqueue.client.client import Client
     from fastqueue.client.options import SubmitOptions
+    from fastqueue.client.submitting import Submitting
     from fastqueue.client.sync import SyncClient
 
 __all__ = ["OptionedClient", "SyncOptionedClient"]
@@ -33,7 +33,7 @@ class OptionedClient:
     """
 
     def __init__(
-        self, client: Client, priority: TaskPriority | str, options: SubmitOptions
+        self, client: Submitting, priority: TaskPriority | str, options: SubmitOptions
     ) -> None:
         self._client = client
         self._priority = TaskPriority.parse(priority)
@@ -96,7 +96,7 @@ class SyncOptionedClient:
         self._options = options
         parse_options(options)
 
-    def _optioned(self, client: Client) -> OptionedClient:
+    def _optioned(self, client: Submitting) -> OptionedClient:
         return OptionedClient(client, self._priority, self._options)
 
     def delay(self, name_or_task: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.stack.heartbeats import TaskHeartbeats
 from tests.simulation.stack.loop import VirtualLoop
 
-from fastqueue.client import client, lifecycle, options, requests, submissions
+from fastqueue.client import lifecycle, options, requests, submissions, submitting
 from fastqueue.client import connection as client_connection
 from fastqueue.config import files
 from fastqueue.control_plane import answers, callbacks, engine, outlet
@@ -81,7 +81,7 @@ def sewn(
     uuids = SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=f"{chance.getrandbits(128):032x}"))
     replaced: list[tuple[Any, str, Any]] = [
         *_BOUNDS,
-        (client, "new_task_id", new_id),
+        (submitting, "new_task_id", new_id),
         (lifecycle, "uuid", uuids),
         (subworker_app, "uuid", uuids),
         (subworker_app, "Heartbeats", TaskHeartbeats),
