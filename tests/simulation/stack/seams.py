@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.stack.heartbeats import TaskHeartbeats
 from tests.simulation.stack.loop import VirtualLoop
 
-from fastqueue.client import lifecycle, options, requests, submissions, submitting
 from fastqueue.client import connection as client_connection
+from fastqueue.client import lifecycle, options, requests, submissions, submitting
 from fastqueue.config import files
 from fastqueue.control_plane import answers, callbacks, engine, outlet
 from fastqueue.link import connection, dialer, discovery
