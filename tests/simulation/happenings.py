@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.controlling import FAIR_KEYS, QUEUES, Controlling
 from tests.simulation.peers import SimulatedClient, SimulatedSubworker
 
 from fastqueue.core import commands as cmd
@@ -29,7 +30,7 @@ RETRIES = {"add": 2, "mul": 0, "pow": 1, "ghost": 0}
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 
-class Happenings:
+class Happenings(Controlling):
     """Let things happen; the world that is made of it plays everything else."""
 
     random: random.Random
@@ -74,7 +75,7 @@ class Happenings:
 
     def step(self) -> None:
         """Let one thing happen."""
-        actions: list[tuple[int, Callable[[], None]]] = [
+        actions: list[tuple[float, Callable[[], None]]] = [
             (10, self.submit),
             (8, self.beat),
             (1, self.lose_heartbeats),
@@ -97,6 +98,9 @@ class Happenings:
             (1, self.change_room),
             (1, self.slow_down),
             (1, self.jump_clock),
+            (2, self.control_queue),
+            (2, self.control_limit),
+            (0.3, self.purge),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
@@ -185,7 +189,8 @@ class Happenings:
             callback = Callback(chance.choice(ADDRESSES), b"null")
         rank = chance.choice((0, 1, 2, 2, 3))
         options = self._new_options() if chance.random() < 0.3 else None
-        return NewTask(task_id, name, rank, 0, task_id.encode(), callback, options=options)
+        queue = chance.choices(QUEUES, (3, 1))[0]
+        return NewTask(task_id, name, rank, 0, task_id.encode(), callback, queue, options)
 
     def _new_options(self) -> TaskOptions:
         chance, at = self.random, self.wall()
@@ -196,7 +201,8 @@ class Happenings:
             expires_at = at + chance.choice((0.0, 0.05, 0.4, 2.0, 9.0, 3700.0))
         if chance.random() < 0.3:
             retries = chance.choice((0, 1, 3))
-        return TaskOptions(due_at, expires_at, retries)
+        options = TaskOptions(due_at, expires_at, retries, fair_key=chance.choice(FAIR_KEYS))
+        return self.with_unique_key(options) if chance.random() < 0.3 else options
 
     def retries_of(self, task_id: str) -> int:
         """Return how often a task may be tried again."""
@@ -258,6 +264,7 @@ class Happenings:
                 peer.capacity,
                 held,
                 at_most_once=AT_MOST_ONCE,
+                queues=peer.queues,
             )
         )
         for sequence, outcomes in peer.unacknowledged.items():

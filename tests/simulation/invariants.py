@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.controlling import may_begin
 from tests.simulation.waiting import check_waiting, waiting_due
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS
@@ -76,7 +77,7 @@ def _check_lanes(core: Core, store: MemoryStore) -> None:
         if len(lane.ready) > 1:
             assert list(lane.ready) == sorted(lane.ready), "a lane is out of order"
         if lane.ready or lane.spilled:
-            assert lane.lane_id in state.lanes.active[lane.rank], "a lane that waits is asleep"
+            assert lane.lane_id in state.lanes.active, "a lane that waits is asleep"
     assert state.lanes.live == sum(stored.values())
 
 
@@ -142,12 +143,14 @@ def check_new_leases(core: Core, old_tokens: set[int], now: float, quiet_until: 
         if new:
             assert now >= quiet_until, "leased before subworkers could come back"
             assert len(worker.tasks) <= worker.capacity, "a subworker got more than it wants"
-        lanes = [lane for lane in state.lanes if lane.name in worker.names and lane.ready]
+        lanes = [lane for lane in state.lanes if may_begin(state, lane, worker, now)]
         for task in new:
             expires_at = task.options.expires_at if task.options is not None else None
             assert expires_at is None or expires_at > at, "a task begins after it has expired"
             if not task.is_suspect:
-                assert all(lane.rank >= task.lane.rank for lane in lanes), "out of priority"
+                ranks = [lane.rank for lane in lanes if lane.queue == task.lane.queue]
+                is_aging = task.lane.band.queue.settings.ageing_s
+                assert is_aging or all(r >= task.lane.rank for r in ranks), "out of priority"
                 assert all(key > task.key for key in task.lane.ready), "not first in, first out"
         if now >= quiet_until and worker.free > 0:
             assert not lanes, "a task waits though a subworker that offers it is free"
@@ -171,6 +174,16 @@ def true_due(core: Core, book: LeaseBook, store: MemoryStore) -> float | None:
         dues += waiting
     dues += (due for due, _ in book._leases.values())
     dues.append(waiting_due(core, store))
+    if state.purges and state.is_purge_due:
+        dues.append(state.last_tick)
+    for lane in state.lanes:
+        shut = [g for g in lane.gates if g.is_shut(state.last_tick) and not g.is_full]
+        is_full = any(gate.is_full for gate in lane.gates)
+        may_wait = lane.ready and not is_full and not lane.band.queue.settings.is_paused
+        if lane.parked is not None and not lane.parked.is_full:
+            dues.append(lane.parked.opens_at)
+        elif shut and may_wait and state.workers.offering(lane.name, lane.queue):
+            dues.append(max(state.leases_begin_at, *(gate.opens_at for gate in shut)))
     if book._lazy:
         dues.append(book._lazy_due)
     return min((due for due in dues if due is not None), default=None)
@@ -190,7 +203,12 @@ def memory_of(core: Core) -> dict[str, Any]:
     """Return all that a core must know again when it is rebuilt from the store."""
     state = core.state
     return {
-        "lanes": {n.lane_id: (n.queue, n.rank, n.name, n.live) for n in state.lanes if n.live},
+        "lanes": {
+            n.lane_id: (n.queue, n.rank, n.name, n.fair_key, n.live) for n in state.lanes if n.live
+        },
+        "queues": state.queues.settings,
+        "limits": (state.gates.defined, state.gates.set),
+        "purges": state.purges,
         "running": {
             task.key: (
                 task.task_id,

@@ -6,18 +6,8 @@ the source changes the fault with it; a new rule of the core deserves a fault he
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    """Hold one fault: where, what it replaces by what, and why it must be caught."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    why: str
-
+from tests.simulation.mutant import Mutant
+from tests.simulation.queue_mutants import QUEUE_MUTANTS
 
 _ENGINE = "control_plane/engine.py"
 _OUTLET = "control_plane/outlet.py"
@@ -39,6 +29,7 @@ _RETENTION = "core/retention.py"
 _STATE = "core/state.py"
 _SUBMISSION = "core/submission.py"
 _SUSPECTS = "core/suspects.py"
+_TURNS = "core/turns.py"
 _WORKERS = "core/workers.py"
 _STORE = "store/memory.py"
 
@@ -153,7 +144,7 @@ _FENCING = (
     Mutant(
         "an adopted task still waits",
         _LEASING,
-        "    task.lane.ready.pop(task.key, None)\n",
+        "    state.lanes.take_out(task)\n",
         "",
         "it would be leased a second time",
     ),
@@ -276,8 +267,8 @@ _SUBMITTING = (
     Mutant(
         "a refusal isn't told",
         _SUBMISSION,
-        "            refused.append(refusal or _no_lane(state, task_id))\n",
-        "",
+        "            taken.refused.append(refusal)\n",
+        "            pass\n",
         "a refused task is acknowledged, and lost",
     ),
 )
@@ -334,14 +325,14 @@ _QUEUEING = (
     ),
     Mutant(
         "priorities are turned around",
-        _LEASING,
-        "    for lanes in state.lanes.active:\n",
-        "    for lanes in reversed(state.lanes.active):\n",
+        _TURNS,
+        "        return rank, turn, key & SEQUENCE_MASK\n",
+        "        return -rank, turn, key & SEQUENCE_MASK\n",
         "priorities are strict",
     ),
     Mutant(
         "the last comes first",
-        _LEASING,
+        _TURNS,
         "lane.ready.popitem(last=False)",
         "lane.ready.popitem(last=True)",
         "the order is first in, first out",
@@ -370,7 +361,7 @@ _QUEUEING = (
     Mutant(
         "a cancelled task is still leased",
         _LANES,
-        "        lane.ready.pop(task.key, None)\n        lane.in_memory -= 1\n",
+        "        self.take_out(task)\n        lane.in_memory -= 1\n",
         "        lane.in_memory -= 1\n",
         "a cancelled task never starts",
     ),
@@ -380,8 +371,8 @@ _SUBWORKERS = (
     Mutant(
         "a lease goes to who doesn't offer its name",
         _WORKERS,
-        "return [w for w in self._offers.get(name, {}).values() if w.free > 0]",
-        "return [w for w in self.by_session.values() if w.free > 0]",
+        "return [w for w in self._offers.get(name, {}).values() if w.free > 0 and",
+        "return [w for w in self.by_session.values() if w.free > 0 and",
         "the subworker can't run it",
     ),
     Mutant(
@@ -767,21 +758,21 @@ _TELLING = (
         "a watched result that is recorded isn't pushed",
         _REQUESTS,
         "        decision.effects.append(PushStored(session, recorded))\n",
-        "        _ = PushStored\n",
+        "            _ = PushStored\n",
         "who watches would wait for ever",
     ),
     Mutant(
         "a resent task's result isn't pushed",
         _SUBMISSION,
-        "        decision.effects.append(PushStored(command.session, recorded))\n",
-        "        _ = PushStored\n",
+        "            decision.effects.append(PushStored(command.session, self.recorded))\n",
+        "            _ = PushStored\n",
         "a client whose acknowledgement was lost would wait for ever",
     ),
     Mutant(
         "a resent task's expiry isn't told",
         _SUBMISSION,
-        "        decision.effects.append(TellExpired(command.session, expired))\n",
-        "        _ = TellExpired\n",
+        "            decision.effects.append(TellExpired(command.session, self.expired))\n",
+        "            _ = TellExpired\n",
         "a client whose acknowledgement was lost would wait for ever",
     ),
     Mutant(
@@ -939,8 +930,8 @@ _WAITING = (
     ),
     Mutant(
         "an expired task is leased",
-        _LEASING,
-        "if task.options is not None and is_expired(task, expired.at):",
+        _TURNS,
+        "if task.options is not None and is_expired(task, self._expired.at):",
         "if False:",
         "what failed once and waits again would start after its time",
     ),
@@ -982,8 +973,8 @@ _WAITING = (
     Mutant(
         "a task comes into its lane before its time",
         _SUBMISSION,
-        "options.due_at > command.submitted_at:",
-        "options.due_at > command.submitted_at + 1:",
+        "options.due_at > at:",
+        "options.due_at > at + 1:",
         "a task would start before its eta",
     ),
     Mutant(
@@ -1054,4 +1045,5 @@ MUTANTS = (
     *_TELLING,
     *_TIMING,
     *_WAITING,
+    *QUEUE_MUTANTS,
 )

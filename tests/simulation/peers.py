@@ -43,11 +43,14 @@ class SimulatedClient:
 class SimulatedSubworker:
     """Hold what one subworker process knows: its leases, and reports not yet acknowledged."""
 
-    def __init__(self, instance: str, names: frozenset[str], capacity: int) -> None:
+    def __init__(
+        self, instance: str, names: frozenset[str], capacity: int, queues: frozenset[str]
+    ) -> None:
         self.instance = instance
         self.session = 0
         self.inbound: deque[bytes] = deque()
         self.names = names
+        self.queues = queues
         self.capacity = capacity
         self.held: dict[str, Lease] = {}
         # The tokens of what has begun in this process, whatever came of it.

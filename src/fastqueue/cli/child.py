@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--exit-with-parent", action="store_true")
     parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--task-modules", action="append")
+    parser.add_argument("--queues", action="append")
     for name in ("worker-id", "control-plane-address", "discovery-address"):
         parser.add_argument(f"--{name}")
     for name in ("concurrency", "task-processes"):

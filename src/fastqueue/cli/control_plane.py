@@ -53,6 +53,7 @@ def run_control_plane(given: Mapping[str, object]) -> int:
         task_modules=settings.task_modules,
         concurrency=settings.concurrency,
         task_processes=settings.task_processes,
+        queues=settings.queues,
         grace_s=settings.grace_s,
         allow_pickle=settings.allow_pickle,
         log_level=settings.log_level,

@@ -67,6 +67,14 @@ _TaskProcesses = Annotated[
         "concurrency [default: one a CPU, shared by the subworkers started together]."
     ),
 ]
+_Queues = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME...",
+        help="A queue that the subworkers serve, or several between commas; can be given again "
+        "[default: all queues].",
+    ),
+]
 _Grace = Annotated[
     float | None,
     typer.Option(
@@ -176,6 +184,7 @@ class ControlPlaneOptions(TypedDict, total=False):
     ]
     concurrency: _Concurrency
     task_processes: _TaskProcesses
+    queues: _Queues
     processes: Annotated[
         int | None,
         typer.Option(
@@ -218,6 +227,7 @@ class SubworkerOptions(TypedDict, total=False):
     discovery_address: _DiscoveryAddress
     concurrency: _Concurrency
     task_processes: _TaskProcesses
+    queues: _Queues
     processes: Annotated[int | None, typer.Option(min=1, help="Subworker processes [default: 1].")]
     grace: _Grace
     allow_pickle: _AllowPickle

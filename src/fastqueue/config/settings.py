@@ -221,6 +221,7 @@ class ControlPlaneSettings(_Settings):
         task_modules: what they run; as the next four, None means as set for any subworker.
         concurrency: how many slots each of them has.
         task_processes: how many processes each of them has for tasks with `executor="process"`.
+        queues: the queues that they serve; none named is all.
         grace_s: how long their running tasks may go on after a stop, in seconds.
         allow_pickle: whether they may unpickle.
         token: what whoever connects must prove to have, for any role.
@@ -270,6 +271,7 @@ class ControlPlaneSettings(_Settings):
     task_modules: tuple[str, ...] | None = field(default=None, metadata=_checked_by(values.texts))
     concurrency: int | None = field(default=None, metadata=_checked_by(_CONCURRENCY))
     task_processes: int | None = field(default=None, metadata=_checked_by(_TASK_PROCESSES))
+    queues: tuple[str, ...] | None = field(default=None, metadata=_checked_by(values.queue_names))
     grace_s: float | None = field(default=None, metadata=_checked_by(_GRACE))
     allow_pickle: bool | None = field(default=None, metadata=_checked_by(values.flag))
 
@@ -366,6 +368,7 @@ class SubworkerSettings(_PeerSettings):
         processes: how many subworker processes there are.
         task_processes: how many processes it has at one time for tasks with `executor="process"`,
             up to its slots; by default those that are started together share one a CPU.
+        queues: the queues that it serves; none named is all.
         log_level: the least severe log lines that are shown.
     """
 
@@ -382,6 +385,7 @@ class SubworkerSettings(_PeerSettings):
         default=1, metadata=_checked_by(values.integer(1, maximum=PROCESSES_MAX))
     )
     task_processes: int | None = field(default=None, metadata=_checked_by(_TASK_PROCESSES))
+    queues: tuple[str, ...] = field(default=(), metadata=_checked_by(values.queue_names))
     log_level: str = field(default="info", metadata=_checked_by(_LOG_LEVEL))
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 WORKER_ID_LENGTH_MAX = 200
+# As `tasks.policies` has it, which is above this layer.
+QUEUE_NAME_LENGTH_MAX = 100
 
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[object, str], int]:
@@ -146,6 +148,18 @@ def texts(value: object, setting: str) -> tuple[str, ...]:
     else:
         raise ConfigurationError(f"{setting} is {value!r}: it must be a list of texts")
     return tuple(text(item, setting) for item in items if item != "")
+
+
+def queue_names(value: object, setting: str) -> tuple[str, ...]:
+    """Take names of queues: a list, or one text with commas between; a name has no comma."""
+    names = [name.strip() for item in texts(value, setting) for name in item.split(",")]
+    for name in names:
+        if not 0 < len(name) <= QUEUE_NAME_LENGTH_MAX:
+            raise ConfigurationError(
+                f"{setting} has {name!r:.150} in it: a queue's name has 1 to "
+                f"{QUEUE_NAME_LENGTH_MAX} characters"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def networks(value: object, setting: str) -> tuple[IPv4Network | IPv6Network, ...]:

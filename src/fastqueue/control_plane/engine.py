@@ -295,7 +295,9 @@ class Engine:
                 ]
                 if doubtful:
                     seen = self.store.find_known(doubtful)
-                    return replace(command, seen=seen, evicted=self.store.find_evicted(seen))
+                    evicted = self.store.find_evicted(seen)
+                    command = replace(command, seen=seen, evicted=evicted)
+                return self._find_holders(command)
             case cmd.Cancel() | cmd.Watch():
                 unheld = [task_id for task_id in command.task_ids if not holds(task_id)]
                 if unheld:
@@ -328,6 +330,19 @@ class Engine:
         return replace(
             command, seen=self.store.find_known(made), stored=self.store.find_live(unheld)
         )
+
+    def _find_holders(self, command: cmd.Submit) -> cmd.Submit:
+        places = {
+            (new.name, new.options.unique_key)
+            for new in command.tasks
+            if new.options is not None and new.options.unique_key
+        }
+        if not places:
+            return command
+        holders = self.store.find_holders(places)
+        ids = (hold.task_id for hold in holders.values())
+        stored = self.store.find_live([i for i in ids if not self.core.holds(i)])
+        return replace(command, holders=holders, stored=stored)
 
     # -- a full disk
 

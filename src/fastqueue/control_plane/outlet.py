@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 from msgspec.structs import replace
 
 from fastqueue.core import effects as fx
-from fastqueue.core.commands import DueLoaded, ExpiredLoaded, Loaded
+from fastqueue.core.commands import DueLoaded, ExpiredLoaded, Loaded, PurgedLoaded
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 from fastqueue.tasks.models import TaskStatus
@@ -56,7 +56,10 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
     for effect in effects:
         match effect:
             case fx.AcknowledgeSubmit():
-                send(effect.session, msg.Submitted(effect.request, list(effect.refused)))
+                send(
+                    effect.session,
+                    msg.Submitted(effect.request, list(effect.refused), list(effect.same)),
+                )
             case fx.SendLeases():
                 frames = _lease_frames(engine, peers, effect)
                 outgoing.setdefault(effect.session, []).extend(frames)
@@ -87,6 +90,10 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 engine.put_first(DueLoaded(effect.at, due.tasks, due.next_due))
             case fx.LoadExpired():
                 _load_expired(engine, effect)
+            case fx.LoadPurged():
+                _load_purged(engine, effect)
+            case fx.RefuseRequest():
+                send(effect.session, msg.Failed(effect.request, "overloaded", effect.why, 1.0))
             case fx.DeliverCallbacks():
                 owed = engine.store.read_callbacks(
                     effect.address, _CALLBACKS_AT_ONCE, _CALLBACK_BYTES_GOAL
@@ -257,6 +264,12 @@ def _load_expired(engine: Engine, effect: fx.LoadExpired) -> None:
         task_id for _, task_id in rows if not engine.core.holds(task_id)
     )
     engine.put_first(ExpiredLoaded(effect.at, rows, stored, next_expiry))
+
+
+def _load_purged(engine: Engine, effect: fx.LoadPurged) -> None:
+    tasks = engine.store.read_delayed(effect.queue, effect.after, effect.last, effect.limit)
+    is_last = len(tasks) < effect.limit
+    engine.put_first(PurgedLoaded(effect.queue, effect.last, tasks, engine.wall(), is_last))
 
 
 def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect) -> object:

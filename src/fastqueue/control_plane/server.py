@@ -49,6 +49,10 @@ _FOR_ADMINS = (
     msg.ChangeSchedule,
     msg.RunSchedule,
     msg.ListSchedules,
+    msg.ChangeQueue,
+    msg.Purge,
+    msg.SetRunLimit,
+    msg.RemoveRunLimit,
 )
 _MAY_NOT_INSPECT = (
     "the token you have is this control plane's token_submit, which is not for inspecting it: that "

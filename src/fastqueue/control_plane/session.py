@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastqueue.control_plane.admission import Admission
 from fastqueue.core import commands as cmd
-from fastqueue.core.records import Refused
+from fastqueue.core.records import DEFAULT_QUEUE, Refused, TaskOptions
 from fastqueue.core.schedule_records import id_of_definition
 from fastqueue.errors import ConfigurationError, ProtocolError
 from fastqueue.protocol import greetings
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from fastqueue.core.records import NewTask
     from fastqueue.core.schedule_records import ScheduleSpec
     from fastqueue.link.connection import Connection
 
@@ -128,6 +129,16 @@ class Session:
                 return cmd.ListDead(number, message.request, message.filter)
             case msg.Requeue():
                 return cmd.Requeue(number, message.request, message.pairs, self._wall())
+            case msg.ChangeQueue():
+                _check_printable(message.change.name)
+                return cmd.SetQueue(number, message.request, message.change)
+            case msg.Purge():
+                return cmd.Purge(number, message.request, message.queue)
+            case msg.SetRunLimit():
+                _check_printable(message.limit.id.name)
+                return cmd.SetRunLimit(number, message.request, message.limit)
+            case msg.RemoveRunLimit():
+                return cmd.RemoveRunLimit(number, message.request, message.id)
             case msg.Inspect():
                 return cmd.Inspect(number, message.request, message.topic, message.task_ids)
             case msg.PutSchedule(request, spec, replaces):
@@ -153,6 +164,8 @@ class Session:
                     f"the name of a task or its id has an unprintable character in it: "
                     f"{new.name!r} ({new.task_id!r})"
                 )
+            if new.options is not None or new.queue != DEFAULT_QUEUE:
+                _check_texts(new)
         if any(new.callback is not None for new in tasks):
             accepted = []
             for new in tasks:
@@ -199,6 +212,8 @@ class Session:
                 problems=problems,
                 started_at=message.started_at,
                 at=self._wall(),
+                queues=frozenset(message.queues),
+                run_limits=message.run_limits,
             )
         if not self.is_ready:
             return None
@@ -247,3 +262,14 @@ def _supervisor_command(message: msg.ToControlPlane) -> cmd.Command | None:
         return None
     running = None if message.running is None else frozenset(message.running)
     return cmd.WorkerDied(message.instance, message.cause, running)
+
+
+def _check_texts(new: NewTask) -> None:
+    options = new.options or TaskOptions()
+    for text in (new.queue, options.fair_key, options.unique_key):
+        _check_printable(text)
+
+
+def _check_printable(text: str) -> None:
+    if not text.isprintable():
+        raise ProtocolError(f"there is an unprintable character in {text!r:.250}")

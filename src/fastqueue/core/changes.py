@@ -1,7 +1,8 @@
 """Own the changes: what the store must make durable before any effect is released.
 
 Each carries many tasks. `LAZY` changes may wait for the next commit that happens anyway: losing
-one costs a task a second run or a result its place in the LRU order, never a result.
+one costs a task a second run, a result its place in the LRU order or a rate a few of its tokens,
+never a result.
 """
 
 from __future__ import annotations
@@ -9,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastqueue.core.records import AttemptRecord, NewTask, PendingCallback, Result
+from fastqueue.core.records import (
+    AttemptRecord,
+    LimitId,
+    NewTask,
+    PendingCallback,
+    QueueSettings,
+    RateMark,
+    Result,
+    RunLimit,
+    UniqueHold,
+)
 from fastqueue.core.schedule_records import ScheduleState
 
 __all__ = [
@@ -27,8 +38,13 @@ __all__ = [
     "LeasesEnded",
     "LeasesLost",
     "NamesOffered",
+    "PurgeChanged",
+    "QueueChanged",
+    "RatesSpent",
     "ResultsAccessed",
     "ResultsEvicted",
+    "RunLimitRemoved",
+    "RunLimitSet",
     "SchedulesAdvanced",
     "SchedulesPut",
     "SchedulesRemoved",
@@ -39,6 +55,8 @@ __all__ = [
     "TasksFinished",
     "TasksRetried",
     "TombstonesRotated",
+    "UniquesForgotten",
+    "UniquesHeld",
 ]
 
 
@@ -50,6 +68,7 @@ class LaneAdded:
     queue: str
     rank: int
     name: str
+    fair_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,62 @@ class ExpiriesPassed:
     """Tasks whose time to be started is over were dealt with: rows of (expires at, task id)."""
 
     rows: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class UniquesHeld:
+    """Tasks hold unique keys from now on, whoever held them before."""
+
+    holds: Sequence[UniqueHold]
+
+
+@dataclass(frozen=True, slots=True)
+class UniquesForgotten:
+    """Unique keys are held no longer: whose time is over, and past `kept_max` the first to end."""
+
+    at: float
+    kept_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """Other settings hold for a queue."""
+
+    settings: QueueSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeChanged:
+    """What a queue has up to a sequence number is to go from it; 0 ends that."""
+
+    queue: str
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimitSet:
+    """A limit of what runs holds from now on, in place of the one of its id and origin."""
+
+    limit: RunLimit
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimitRemoved:
+    """A limit of what runs holds no longer."""
+
+    id: LimitId
+    is_defined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RatesSpent:
+    """Buckets of rates were drawn from: when they are full, by the wall clock.
+
+    Those that are full at `at` needn't be kept.
+    """
+
+    marks: Sequence[RateMark]
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +319,13 @@ Change = (
     | TasksDelayed
     | TasksRetried
     | TasksDue
+    | UniquesForgotten
+    | UniquesHeld
+    | QueueChanged
+    | PurgeChanged
+    | RunLimitSet
+    | RunLimitRemoved
+    | RatesSpent
     | LaneAdded
     | LanesRemoved
     | TasksAdded
@@ -263,4 +345,4 @@ Change = (
     | SchedulesRemoved
 )
 
-LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered)
+LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered, RatesSpent)

@@ -14,10 +14,14 @@ from fastqueue.core.records import (
     Callback,
     DeadLetterFilter,
     HeldLease,
+    LimitId,
     NewTask,
     Outcome,
+    QueueChange,
     Refused,
+    RunLimit,
     TaskOptions,
+    UniqueHold,
 )
 from fastqueue.core.schedule_records import ScheduleSpec
 from fastqueue.core.schedules import DueRuns
@@ -39,14 +43,19 @@ __all__ = [
     "ListDead",
     "ListSchedules",
     "Loaded",
+    "Purge",
+    "PurgedLoaded",
     "PutSchedule",
     "Query",
+    "RemoveRunLimit",
     "Report",
     "Requeue",
     "RunScheduleNow",
     "RunSchedules",
     "SessionLost",
     "SetCapacity",
+    "SetQueue",
+    "SetRunLimit",
     "StoredTask",
     "Submit",
     "Tick",
@@ -129,6 +138,8 @@ class WorkerReady(Struct, frozen=True, gc=False):
     `at_most_once` are those of the names whose tasks are never to be run twice; `schedules` are
     those of its definitions, and `problems` (schedule id, why) those that can't be taken.
     `started_at` is when its process started, by its own clock; `at` is the control plane's.
+    `queues` are those that it serves, none if all; `run_limits` what its definitions say of
+    themselves.
     """
 
     session: int
@@ -143,6 +154,8 @@ class WorkerReady(Struct, frozen=True, gc=False):
     problems: Sequence[tuple[str, str]] = ()
     started_at: float = 0.0
     at: float = 0.0
+    queues: frozenset[str] = frozenset()
+    run_limits: Sequence[RunLimit] = ()
 
 
 class WorkerDied(Struct, frozen=True, gc=False):
@@ -167,7 +180,8 @@ class Submit(Struct, frozen=True, gc=False):
 
     `seen` are the ids among them that the store already knows in any state, and `evicted` those
     of them that only a tombstone is left of; `refused` are those that the server turned down before
-    they came here.
+    they came here. `holders` are who holds the unique keys that are asked for, by (name, key), and
+    `stored` those of these tasks that are live and that the core doesn't hold.
     """
 
     session: int
@@ -178,6 +192,8 @@ class Submit(Struct, frozen=True, gc=False):
     seen: frozenset[str] = frozenset()
     evicted: frozenset[str] = frozenset()
     refused: Sequence[Refused] = ()
+    holders: Mapping[tuple[str, str], UniqueHold] = {}
+    stored: Mapping[str, StoredTask] = {}
 
 
 class Report(Struct, frozen=True, gc=False):
@@ -259,6 +275,51 @@ class Requeue(Struct, frozen=True, gc=False):
     at: float
     letters: Mapping[str, NewTask] = {}
     seen: frozenset[str] = frozenset()
+
+
+class SetQueue(Struct, frozen=True, gc=False):
+    """A client wants other settings for a queue."""
+
+    session: int
+    request: int
+    change: QueueChange
+
+
+class Purge(Struct, frozen=True, gc=False):
+    """A client wants all that waits in a queue cancelled."""
+
+    session: int
+    request: int
+    queue: str
+
+
+class PurgedLoaded(Struct, frozen=True, gc=False):
+    """The store returned delayed tasks of a queue that is purged, in the order of their keys.
+
+    `last` is the purge's mark, `is_last` says that there are no more of them.
+    """
+
+    queue: str
+    last: int
+    tasks: Sequence[StoredTask]
+    at: float
+    is_last: bool
+
+
+class SetRunLimit(Struct, frozen=True, gc=False):
+    """A client wants a limit of what runs set."""
+
+    session: int
+    request: int
+    limit: RunLimit
+
+
+class RemoveRunLimit(Struct, frozen=True, gc=False):
+    """A client wants a limit of what runs removed that was set."""
+
+    session: int
+    request: int
+    id: LimitId
 
 
 class Query(Struct, frozen=True, gc=False):
@@ -392,6 +453,11 @@ Command = (
     | HeartbeatLost
     | Cancel
     | ListDead
+    | SetQueue
+    | Purge
+    | PurgedLoaded
+    | SetRunLimit
+    | RemoveRunLimit
     | Requeue
     | Query
     | Watch

@@ -27,6 +27,14 @@ from fastqueue.core.leasing import (
     worker_ready,
 )
 from fastqueue.core.liveness import give_up_silent, heartbeat, heartbeat_lost
+from fastqueue.core.queue_control import (
+    go_on_purging,
+    purge,
+    purged_loaded,
+    remove_run_limit,
+    set_queue,
+    set_run_limit,
+)
 from fastqueue.core.requests import (
     cancel,
     client_ready,
@@ -108,6 +116,8 @@ class Core:
             state.retention.next_expiry(),
             state.outbox.next_due(),
             min(state.refusals_due.values(), default=None),
+            state.gates.next_due(),
+            state.last_tick if state.purges and state.is_purge_due else None,
             state.leases_begin_at if state.leases_begin_at > state.last_tick else None,
         )
         return min((t for t in times if t is not None), default=None)
@@ -154,6 +164,8 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
     trim_dead(state, decision)
     if state.refusals_due:
         refuse_unknown_names(state, command.at, now, decision)
+    if state.purges:
+        go_on_purging(state, command.at, now, decision)
     look_for_due(state, command.at, now, decision)
     lease_ready(state, command.at, now, decision)
     for address in state.outbox.take_due(now):
@@ -175,6 +187,11 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.Cancel: cancel,
     cmd.ListDead: list_dead,
     cmd.Requeue: requeue_dead,
+    cmd.SetQueue: set_queue,
+    cmd.Purge: purge,
+    cmd.PurgedLoaded: purged_loaded,
+    cmd.SetRunLimit: set_run_limit,
+    cmd.RemoveRunLimit: remove_run_limit,
     cmd.Query: query,
     cmd.Watch: watch,
     cmd.Inspect: inspect,

@@ -86,7 +86,7 @@ def look_for_due(state: State, at: float, now: float, decision: Decision) -> Non
     untrue. Those that are due come first, since of them the expired ones are found anyway.
     """
     delays = state.delays
-    if delays.is_loading_due or delays.is_loading_expired:
+    if delays.is_loading:
         return
     if min(delays.next_due) <= at and delays.held_off_until <= now:
         delays.is_loading_due = True
@@ -133,7 +133,7 @@ def make_ready(
     """
     assert stored.belongs is not None
     queue, rank, name = stored.belongs
-    lane = open_lane(state, queue, rank, name, decision)
+    lane = open_lane(state, queue, rank, name, stored.options, decision)
     if lane is None:
         return None
     note_name(state, lane, now)

@@ -34,11 +34,17 @@ class Delays:
         self.count = count
         self.next_due = list(next_due)
         self.next_expiry = next_expiry
-        # Whether the store is being asked for what is due, or over.
+        # Whether the store is being asked for what is due, or over, or to go with its queue.
         self.is_loading_due = False
         self.is_loading_expired = False
+        self.is_loading_purged = False
         # By the monotonic clock: until then nothing that is due is looked for.
         self.held_off_until = -math.inf
+
+    @property
+    def is_loading(self) -> bool:
+        """Say whether tasks that wait for a time are being read."""
+        return self.is_loading_due or self.is_loading_expired or self.is_loading_purged
 
     def add(self, rank: int, due_at: float) -> None:
         """Note one more."""

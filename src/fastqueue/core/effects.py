@@ -24,9 +24,11 @@ __all__ = [
     "Effect",
     "LoadDue",
     "LoadExpired",
+    "LoadPurged",
     "PushResults",
     "PushStored",
     "Refill",
+    "RefuseRequest",
     "RevokeLeases",
     "SendLeases",
     "TellBlocked",
@@ -39,11 +41,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeSubmit:
-    """Tell a client that all of its request is stored, but for what is refused."""
+    """Tell a client that all of its request is stored, but for what is refused.
+
+    `same` are pairs of (id, id of the task that it is the same as): that one alone is stored.
+    """
 
     session: int
     request: int
     refused: Sequence[Refused]
+    same: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +125,18 @@ class AnswerInspect:
 
     session: int
     request: int
-    answer: dict[str, Any]
+    answer: Any
     ask_store: Sequence[str] = ()
     topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseRequest:
+    """Say that a request isn't carried out, because of a bound."""
+
+    session: int
+    request: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +227,19 @@ class LoadDue:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadPurged:
+    """Read delayed tasks of a queue that is purged, and tell the core by `PurgedLoaded`.
+
+    Those whose sequence number is greater than `after` and not than `last`.
+    """
+
+    queue: str
+    after: int
+    last: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadExpired:
     """Read tasks that aren't to start any more from the store, and tell by `ExpiredLoaded`."""
 
@@ -266,6 +294,8 @@ Effect = (
     | Refill
     | LoadDue
     | LoadExpired
+    | LoadPurged
+    | RefuseRequest
     | DeliverCallbacks
     | AnswerSchedules
     | TellSchedule

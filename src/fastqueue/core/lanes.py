@@ -1,8 +1,9 @@
 """Own the ready queues: which tasks wait, in which order, and which of them memory holds.
 
-A *lane* is one (queue, priority, task name): its tasks are alike, so any subworker that offers the
-name can run any of them. A task's key is its lane's id and a sequence number, so that the store
-keeps each lane in FIFO order without an index, and the order across lanes is that of the numbers.
+A *lane* is one (queue, priority, task name, fair key): its tasks are alike, so any subworker that
+offers the name and serves the queue can run any of them. A task's key is its lane's id and a
+sequence number, so that the store keeps each lane in FIFO order without an index, and the order
+across lanes is that of the numbers. Which lane is next is `queues`'s to say.
 
 Memory holds a window of each lane: its first ready tasks. The others are *spilled*: only in the
 store, counted here, and read back by `Refill` as the window drains.
@@ -19,7 +20,9 @@ from fastqueue.tasks.models import TaskPriority, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from fastqueue.core.gates import Gate
     from fastqueue.core.limits import CoreLimits
+    from fastqueue.core.queues import Band, Flow, Queues
     from fastqueue.core.records import Callback, TaskOptions
     from fastqueue.core.workers import Worker
 
@@ -50,6 +53,7 @@ class Task:
         "lane",
         "options",
         "payload_bytes",
+        "ready_since",
         "status",
         "task_id",
         "token",
@@ -69,6 +73,7 @@ class Task:
         crashes: int = 0,
         failures: int = 0,
         options: TaskOptions | None = None,
+        ready_since: float = 0.0,
     ) -> None:
         self.task_id = task_id
         self.key = key
@@ -81,6 +86,8 @@ class Task:
         self.crashes = crashes
         self.failures = failures
         self.options = options
+        # By the wall clock; a queue may let it count for the order.
+        self.ready_since = ready_since
         # Somebody has asked for it to be cancelled: it isn't leased again.
         self.cancelling = False
         self.is_suspect = False
@@ -92,32 +99,63 @@ class Task:
 
 
 class Lane:
-    """Hold the window of one lane and count what it has in all."""
+    """Hold the window of one lane and count what it has in all.
+
+    Attributes:
+        band: the lanes beside it, which differ by their fair key alone.
+        flow: the share of its fair key.
+        own_gates: what limits its fair key alone.
+        gates: all that limits it; these count its leases.
+        listed: under what it waits for its turn; None if it doesn't, or has no fair key.
+        parked: the gate of its own that is shut, if it waits for that.
+    """
 
     __slots__ = (
+        "band",
         "base",
+        "fair_key",
+        "flow",
+        "gates",
         "in_memory",
         "lane_id",
         "last_key",
+        "listed",
         "live",
         "name",
+        "own_gates",
+        "parked",
         "queue",
         "rank",
         "ready",
         "refilling",
     )
 
-    def __init__(self, lane_id: int, queue: str, rank: int, name: str, live: int = 0) -> None:
+    band: Band
+    flow: Flow
+
+    def __init__(
+        self, lane_id: int, queue: str, rank: int, name: str, live: int = 0, fair_key: str = ""
+    ) -> None:
         self.lane_id = lane_id
         self.queue = queue
         self.rank = rank
         self.name = name
+        self.fair_key = fair_key
         self.base = lane_id << SEQUENCE_BITS
         self.live = live
         self.in_memory = 0
         self.last_key = self.base
         self.ready: OrderedDict[int, Task] = OrderedDict()
         self.refilling = False
+        self.own_gates: tuple[Gate, ...] = ()
+        self.gates: tuple[Gate, ...] = ()
+        self.listed: tuple[float, int] | None = None
+        self.parked: Gate | None = None
+
+    @property
+    def standing(self) -> tuple[float, int]:
+        """Return its flow's turn and its first ready task's number; there must be one."""
+        return self.flow.turn, next(iter(self.ready)) & SEQUENCE_MASK
 
     @property
     def spilled(self) -> int:
@@ -137,14 +175,19 @@ class Lane:
 
 
 class Lanes:
-    """Hold all lanes, by name and by priority."""
+    """Hold all lanes, by id and by what they are for."""
 
-    def __init__(self, limits: CoreLimits) -> None:
+    def __init__(self, limits: CoreLimits, queues: Queues) -> None:
         self._limits = limits
+        self._queues = queues
         self.by_id: dict[int, Lane] = {}
-        self._by_name: dict[tuple[str, int, str], Lane] = {}
-        # Per rank, the lanes that have a ready task in memory, or spilled ones to bring in.
-        self.active: tuple[dict[int, Lane], ...] = ({}, {}, {}, {})
+        self._by_place: dict[tuple[str, int, str, str], Lane] = {}
+        # The lanes that have a ready task in memory, or spilled ones to bring in.
+        self.active: dict[int, Lane] = {}
+        # Those that may have to be read back, or sleep: something of them was taken.
+        self.touched: dict[int, Lane] = {}
+        # Those without a live task, which are kept for the next one of their kind.
+        self.idle: dict[int, Lane] = {}
         self.live = 0
         # How many ready tasks each lane may hold in memory now.
         self.window = limits.window_max
@@ -161,45 +204,51 @@ class Lanes:
             if lane.live:
                 self._activate(lane)
 
-    def find(self, queue: str, rank: int, name: str) -> Lane | None:
+    def find(self, queue: str, rank: int, name: str, fair_key: str = "") -> Lane | None:
         """Return the lane, or None if there is none yet."""
-        return self._by_name.get((queue, rank, name))
+        return self._by_place.get((queue, rank, name, fair_key))
 
-    def create(self, queue: str, rank: int, name: str) -> Lane:
+    def create(self, queue: str, rank: int, name: str, fair_key: str) -> Lane:
         """Return a new lane, under the next id that isn't in use."""
         while self._next_id in self.by_id:
             self._next_id = self._next_id % _LANE_ID_MAX + 1
-        lane = Lane(self._next_id, queue, rank, name)
+        lane = Lane(self._next_id, queue, rank, name, fair_key=fair_key)
         self._add(lane)
         self._next_id = self._next_id % _LANE_ID_MAX + 1
         return lane
 
     def drop_idle(self) -> list[int]:
         """Forget all lanes that have no live task; return their ids."""
-        idle = [lane for lane in self.by_id.values() if lane.live == 0]
+        idle, self.idle = list(self.idle.values()), {}
         for lane in idle:
-            del self.by_id[lane.lane_id], self._by_name[lane.queue, lane.rank, lane.name]
+            del self.by_id[lane.lane_id]
+            del self._by_place[lane.queue, lane.rank, lane.name, lane.fair_key]
+            self.touched.pop(lane.lane_id, None)
             self._deactivate(lane)
+            self._queues.remove(lane)
         return [lane.lane_id for lane in idle]
 
     def _add(self, lane: Lane) -> None:
         self.by_id[lane.lane_id] = lane
-        self._by_name[lane.queue, lane.rank, lane.name] = lane
+        self._by_place[lane.queue, lane.rank, lane.name, lane.fair_key] = lane
+        if not lane.live:
+            self.idle[lane.lane_id] = lane
+        self._queues.add(lane, lane.queue, lane.rank, lane.name, lane.fair_key)
 
     def _activate(self, lane: Lane) -> None:
-        active = self.active[lane.rank]
-        if lane.lane_id not in active:
-            active[lane.lane_id] = lane
+        if lane.lane_id not in self.active:
+            self.active[lane.lane_id] = lane
+            self.touched[lane.lane_id] = lane
             self._share_out()
 
     def _deactivate(self, lane: Lane) -> None:
-        if self.active[lane.rank].pop(lane.lane_id, None) is not None:
+        if self.active.pop(lane.lane_id, None) is not None:
             self._share_out()
 
     def _share_out(self) -> None:
         limits = self._limits
-        active = sum(map(len, self.active)) or 1
-        self.window = max(limits.window_min, min(limits.window_max, limits.window_total // active))
+        share = limits.window_total // (len(self.active) or 1)
+        self.window = max(limits.window_min, min(limits.window_max, share))
 
     def admit(self, lane: Lane) -> bool:
         """Count a new task of the lane; say whether its window has room for it.
@@ -208,6 +257,8 @@ class Lanes:
         the order.
         """
         has_room = lane.live == lane.in_memory and len(lane.ready) < self.window
+        if not lane.live:
+            del self.idle[lane.lane_id]
         lane.live += 1
         self.live += 1
         self._activate(lane)
@@ -215,30 +266,56 @@ class Lanes:
 
     def put_last(self, task: Task) -> None:
         """Put a task that is in memory at the end of its lane's window."""
-        task.lane.last_key = task.key
-        task.lane.ready[task.key] = task
+        lane = task.lane
+        lane.last_key = task.key
+        lane.ready[task.key] = task
+        if len(lane.ready) == 1:
+            self._queues.wake(lane)
 
     def put_back(self, tasks: Iterable[Task]) -> None:
         """Put tasks whose lease ended without an outcome back at the front, in their old order."""
-        touched: dict[int, Lane] = {}
+        changed: dict[int, Lane] = {}
         for task in sorted(tasks, key=lambda t: t.key, reverse=True):
             lane = task.lane
             lane.ready[task.key] = task
             lane.ready.move_to_end(task.key, last=False)
-            touched[lane.lane_id] = lane
-        for lane in touched.values():
+            changed[lane.lane_id] = lane
+        for lane in changed.values():
             lane.restore_order()
             self._activate(lane)
+            self._queues.wake(lane)
 
     def remove(self, task: Task) -> None:
         """Forget a task that is over."""
         lane = task.lane
-        lane.ready.pop(task.key, None)
+        self.take_out(task)
         lane.in_memory -= 1
         lane.live -= 1
         self.live -= 1
+        if not lane.live:
+            self.idle[lane.lane_id] = lane
+
+    def take_out(self, task: Task) -> None:
+        """Take a task out of its lane's window, if it is there."""
+        if task.lane.ready.pop(task.key, None) is not None:
+            self.touched[task.lane.lane_id] = task.lane
+
+    def put_in_order(self, lane: Lane) -> None:
+        """Sort a window that was read back: of what it has already, some may come later."""
+        lane.restore_order()
+        self.touched[lane.lane_id] = lane
+        if lane.ready:
+            self._queues.wake(lane)
 
     def quieten(self, lane: Lane) -> None:
         """Drop a lane from the active ones if nothing of it waits any more."""
         if not lane.ready and not lane.spilled:
             self._deactivate(lane)
+
+    def unpark(self, gate: Gate) -> None:
+        """Have the lanes that waited for a gate wait for their turn again."""
+        parked, gate.parked = gate.parked, {}
+        for lane in parked.values():
+            lane.parked = None
+            if lane.ready:
+                self._queues.wake(lane)

@@ -12,8 +12,8 @@ import heapq
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import LeasesAdded, NamesOffered
-from fastqueue.core.delaying import Retried, expire, is_expired
+from fastqueue.core.changes import LeasesAdded, NamesOffered, RatesSpent
+from fastqueue.core.delaying import Retried
 from fastqueue.core.effects import (
     AcknowledgeReport,
     CloseSession,
@@ -21,20 +21,23 @@ from fastqueue.core.effects import (
     RevokeLeases,
     SendLeases,
 )
-from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK, Lane, Task
+from fastqueue.core.lanes import SEQUENCE_BITS, Lane, Task
+from fastqueue.core.queue_control import adopt_defined_limits
 from fastqueue.core.records import LEASE_BITS, Lease, Result, fencing_token
 from fastqueue.core.requests import tell_to_cancel
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent, next_status
 from fastqueue.core.suspects import Crashed, lease_suspects, requeue
-from fastqueue.core.workers import Crew, Worker
+from fastqueue.core.turns import QueueTurn
+from fastqueue.core.workers import Worker
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
     from fastqueue.core.commands import GiveBack, Loaded, Report, SetCapacity, WorkerReady
     from fastqueue.core.decision import Decision
+    from fastqueue.core.queues import Queue
     from fastqueue.core.records import HeldLease
     from fastqueue.core.state import State
 
@@ -63,9 +66,11 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
     worker.heard_at = now
     state.workers.silence_due = min(state.workers.silence_due, now + state.limits.silence_max_s)
     worker.at_most_once = command.at_most_once
+    worker.queues = command.queues
+    adopt_defined_limits(state, command, decision)
     worker.death = None
     new_names = command.names - state.known_names
-    room = max(0, state.limits.lanes_max - len(state.known_names))
+    room = max(0, state.limits.names_max - len(state.known_names))
     if new_names:
         remembered = sorted(new_names)[:room]
         state.known_names.update(remembered)
@@ -107,7 +112,7 @@ def _keep_lease(
         or held.token >> LEASE_BITS >= state.epoch
     ):
         return False
-    task.lane.ready.pop(task.key, None)
+    state.lanes.take_out(task)
     state.suspects.pop(task.key, None)
     state.assign(task, worker, held.token, TaskEvent.ADOPTED)
     task.at_most_once = task.lane.name in worker.at_most_once
@@ -214,7 +219,7 @@ def loaded(state: State, command: Loaded, now: float, decision: Decision) -> Non
                 state.lanes.put_last(task)
         lane.last_key = stored.key
     # A task from beyond the window may be in it already: adopted once, and given back since.
-    lane.restore_order()
+    state.lanes.put_in_order(lane)
     if command.exhausted:
         assert lane.spilled == 0, f"lane {lane.lane_id}: {lane.spilled} tasks are missing"
 
@@ -229,13 +234,13 @@ def lease_ready(state: State, at: float, now: float, decision: Decision) -> None
     may_lease = now >= state.leases_begin_at
     if may_lease and (state.suspects or state.reserved is not None):
         lease_suspects(state, partial(_lease, state, batches), now, expired)
-    for lanes in state.lanes.active:
-        if lanes:
-            if may_lease:
-                _lease_rank(state, list(lanes.values()), batches, now, expired)
-            for lane in list(lanes.values()):
-                _refill(state, lane, decision)
-                state.lanes.quieten(lane)
+    if may_lease:
+        _lease_queues(state, partial(_lease, state, batches), now, expired)
+    touched = state.lanes.touched
+    while touched:
+        _, lane = touched.popitem()
+        _refill(state, lane, decision)
+        state.lanes.quieten(lane)
     rows = []
     for worker, (leases, keys) in batches.items():
         instance, at_most_once = worker.instance, worker.at_most_once
@@ -246,41 +251,37 @@ def lease_ready(state: State, at: float, now: float, decision: Decision) -> None
         decision.effects.append(SendLeases(worker.session, leases, keys))
     if rows:
         decision.changes.append(LeasesAdded(rows))
+        if marks := state.gates.take_drawn(now, at):
+            decision.changes.append(RatesSpent(marks, at))
     state.conclude(expired, now, decision)
 
 
-def _lease_rank(
-    state: State,
-    lanes: Iterable[Lane],
-    batches: _Batches,
-    now: float,
-    expired: Finished,
+def _lease_queues(
+    state: State, lease: Callable[[Task, Worker], None], now: float, expired: Finished
 ) -> None:
-    heads = []
-    for lane in lanes:
-        if lane.ready:
-            workers = state.workers.offering(lane.name)
-            if workers:
-                heads.append(
-                    (next(iter(lane.ready)) & SEQUENCE_MASK, lane.lane_id, lane, Crew(workers))
-                )
-    heapq.heapify(heads)
-    while heads:
-        _, lane_id, lane, crew = heads[0]
-        worker = crew.pick()
-        if worker is None:
-            heapq.heappop(heads)
-            continue
-        _, task = lane.ready.popitem(last=False)
-        if task.options is not None and is_expired(task, expired.at):
-            expire(state, task, now, expired)
+    """Lease what the queues have; those that wait beside each other share the free slots."""
+    for gate in state.gates.take_opened(now):
+        state.lanes.unpark(gate)
+    queues = state.queues
+    turns: list[tuple[float, int, Queue, QueueTurn]] = []
+    for queue in list(queues.awake.values()):
+        if not queue.settings.is_paused:
+            turn = QueueTurn(state, queue, lease, now, expired)
+            if not turn.is_over:
+                turns.append((queues.turn_of(queue), len(turns), queue, turn))
+        if not queue.awake:
+            del queues.awake[queue.name]
+    if len(turns) == 1:
+        turns[0][3].lease_all()
+        return
+    heapq.heapify(turns)
+    while turns:
+        _, number, queue, turn = turns[0]
+        if turn.lease(1):
+            queues.charge(queue)
+            heapq.heapreplace(turns, (queue.turn, number, queue, turn))
         else:
-            _lease(state, batches, task, worker)
-        if not lane.ready:
-            heapq.heappop(heads)
-        elif len(heads) > 1:
-            head = next(iter(lane.ready)) & SEQUENCE_MASK
-            heapq.heapreplace(heads, (head, lane_id, lane, crew))
+            heapq.heappop(turns)
 
 
 def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:

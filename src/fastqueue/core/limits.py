@@ -14,8 +14,14 @@ class CoreLimits:
     Attributes:
         live_tasks_max: tasks that aren't terminal, in memory or only stored; past it submissions
             are refused as overloaded.
-        lanes_max: distinct (queue, priority, task name) lanes; bounds what a flood of invented
-            task names can cost.
+        lanes_max: distinct (queue, priority, task name, fair key) lanes; bounds what a flood of
+            invented task names or fair keys can cost, about 2 KB each.
+        lanes_idle_max: lanes without a task that are kept; past it all of them are dropped.
+        queues_max: queues that have settings of their own.
+        run_limits_max: run limits, set by somebody or told by subworkers.
+        purge_max: tasks that one step of a purge cancels; a turn has others to serve.
+        uniques_max: unique keys that are held at one time; those that end first are let go.
+        names_max: task names that are remembered as offered once.
         window_max: ready tasks of one lane held in memory; the rest stay in the store.
         window_total: ready tasks of all lanes held in memory; shared out among the lanes.
         window_min: what a lane gets however many lanes share `window_total`.
@@ -66,10 +72,16 @@ class CoreLimits:
     """
 
     live_tasks_max: int = 50_000_000
-    lanes_max: int = 10_000
+    lanes_max: int = 50_000
+    lanes_idle_max: int = 5_000
+    queues_max: int = 1_000
+    run_limits_max: int = 20_000
+    purge_max: int = 1_000
+    uniques_max: int = 10_000_000
+    names_max: int = 10_000
     window_max: int = 4_096
     window_total: int = 16_384
-    window_min: int = 16
+    window_min: int = 4
     retained_max: int = 10_000
     retained_bytes_max: int = 4 * 1024**3
     dead_letters_max: int = 10_000

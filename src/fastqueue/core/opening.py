@@ -9,24 +9,33 @@ from fastqueue.core.changes import LaneAdded, LanesRemoved
 if TYPE_CHECKING:
     from fastqueue.core.decision import Decision
     from fastqueue.core.lanes import Lane
+    from fastqueue.core.records import TaskOptions
     from fastqueue.core.state import State
 
 __all__ = ["note_name", "open_lane"]
 
 
-def open_lane(state: State, queue: str, rank: int, name: str, decision: Decision) -> Lane | None:
+def open_lane(
+    state: State,
+    queue: str,
+    rank: int,
+    name: str,
+    options: TaskOptions | None,
+    decision: Decision,
+) -> Lane | None:
     """Return the lane, a new one if there is none; None if there are too many."""
     limits, lanes = state.limits, state.lanes
-    found = lanes.find(queue, rank, name)
+    fair_key = "" if options is None else options.fair_key
+    found = lanes.find(queue, rank, name, fair_key)
     if found is not None:
         return found
-    if len(lanes.by_id) >= limits.lanes_max:
-        idle = lanes.drop_idle()
-        if not idle:
+    if len(lanes.idle) > limits.lanes_idle_max or len(lanes.by_id) >= limits.lanes_max:
+        if lanes.idle:
+            decision.changes.append(LanesRemoved(lanes.drop_idle()))
+        if len(lanes.by_id) >= limits.lanes_max:
             return None
-        decision.changes.append(LanesRemoved(idle))
-    lane = lanes.create(queue, rank, name)
-    decision.changes.append(LaneAdded(lane.lane_id, queue, rank, name))
+    lane = lanes.create(queue, rank, name, fair_key)
+    decision.changes.append(LaneAdded(lane.lane_id, queue, rank, name, fair_key))
     return lane
 
 

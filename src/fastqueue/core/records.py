@@ -9,9 +9,9 @@ Times are seconds since the Unix epoch (UTC), as told by the process that saw th
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fastqueue.tasks.models import TaskStatus
 
@@ -27,14 +27,20 @@ __all__ = [
     "DeadLetterFilter",
     "HeldLease",
     "Lease",
+    "LimitId",
     "NewTask",
     "Outcome",
     "PendingCallback",
+    "QueueChange",
+    "QueueSettings",
+    "RateMark",
     "Refused",
     "Result",
+    "RunLimit",
     "RunningTask",
     "TaskId",
     "TaskOptions",
+    "UniqueHold",
     "fencing_token",
 ]
 
@@ -52,9 +58,16 @@ FormatCode = Annotated[int, Meta(ge=0, le=1)]
 WALL_TIME_MAX = 253_402_300_799.0
 WallTime = Annotated[float, Meta(ge=0.0, le=WALL_TIME_MAX)]
 
+FAIR_KEY_LENGTH_MAX = 200
+FairKey = Annotated[str, Meta(max_length=FAIR_KEY_LENGTH_MAX)]
+UNIQUE_KEY_LENGTH_MAX = 200
+UniqueKey = Annotated[str, Meta(max_length=UNIQUE_KEY_LENGTH_MAX)]
+
 # A year; keeps out NaN and infinity.
 Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
 RETRIES_MAX = 1_000
+Weight = Annotated[float, Meta(ge=0.001, le=1_000.0)]
+Ageing = Annotated[float, Meta(ge=0.001, le=31_536_000.0)]
 
 LEASE_BITS = 40
 EPOCH_BITS = 22
@@ -87,6 +100,11 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
         backoff_max_s: the longest such wait.
         soft_limit_s: how long an attempt may run before `SoftTimeLimit` is raised in it.
         time_limit_s: how long it may run before it is ended.
+        fair_key: whose task it is, for shares and limits; empty for nobody's in particular.
+        unique_key: what makes it the same as another of its name, or its successor.
+        unique_for_s: how long another submission under the key is the same as this one.
+        debounce_s: how long it waits for a later one to take its place.
+        latest_wins: whether it cancels the one before it under the key.
     """
 
     due_at: WallTime | None = None
@@ -96,6 +114,11 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
     backoff_max_s: Seconds | None = None
     soft_limit_s: Seconds | None = None
     time_limit_s: Seconds | None = None
+    fair_key: FairKey = ""
+    unique_key: UniqueKey = ""
+    unique_for_s: Seconds | None = None
+    debounce_s: Seconds | None = None
+    latest_wins: bool = False
 
 
 class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
@@ -189,6 +212,92 @@ class DeadLetterFilter(Struct, array_like=True, frozen=True, gc=False, omit_defa
     queue: QueueName | None = None
     after: tuple[WallTime, TaskId] | None = None
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+
+
+class QueueSettings(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Say what holds for one queue.
+
+    Attributes:
+        name: which queue.
+        is_paused: nothing of it is leased.
+        weight: its share of the free slots, relative to other queues.
+        ageing_s: how long a task has to wait to count for one priority more; None is never.
+        wait_limit_s: how long its tasks may wait before they are cancelled; None is any time.
+    """
+
+    name: QueueName
+    is_paused: bool = False
+    weight: Weight = 1.0
+    ageing_s: Ageing | None = None
+    wait_limit_s: Seconds | None = None
+
+
+class QueueChange(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Say which settings of a queue are to change; what isn't given stays as it is."""
+
+    name: QueueName
+    is_paused: bool | UnsetType = UNSET
+    weight: Weight | UnsetType = UNSET
+    ageing_s: Ageing | UnsetType | None = UNSET
+    wait_limit_s: Seconds | UnsetType | None = UNSET
+
+
+class LimitId(NamedTuple):
+    """Name a run limit: what it is of, and whether each fair key has it to itself.
+
+    Attributes:
+        scope: "task" (a task name), "queue" or "key" (a fair key).
+        name: which of them.
+        is_each: whether it is of each fair key in it apart.
+    """
+
+    scope: Literal["task", "queue", "key"]
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    is_each: bool = False
+
+
+class RunLimit(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Say how many tasks may run at once, and how many may begin in a time.
+
+    Attributes:
+        id: of what.
+        concurrency: how many may be leased at once; None is any number.
+        rate: how many may begin a second; None is any number.
+        burst: how many of them may begin at once after a pause.
+        weight: the share of a fair key, relative to others.
+        is_defined: whether a subworker told it of its task definition; one that somebody set comes
+            first.
+    """
+
+    id: LimitId
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    rate: Annotated[float, Meta(ge=1e-6, le=1e6)] | None = None
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    weight: Weight = 1.0
+    is_defined: bool = False
+
+    @property
+    def is_limit(self) -> bool:
+        """Say whether it limits anything; a weight alone doesn't."""
+        return self.concurrency is not None or self.rate is not None
+
+
+class RateMark(NamedTuple):
+    """Say when the bucket of a rate is full again, by the wall clock."""
+
+    limit: LimitId
+    fair_key: str
+    full_at: float
+
+
+class UniqueHold(Struct, frozen=True, gc=False):
+    """Say which task holds a unique key, and until when, by the wall clock."""
+
+    name: str
+    key: str
+    task_id: str
+    until: float
+    is_latest: bool = False
 
 
 class AttemptRecord(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

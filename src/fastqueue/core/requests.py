@@ -20,15 +20,16 @@ from fastqueue.core.states import TaskEvent
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from fastqueue.core.commands import Cancel, ClientReady, Query, Watch
+    from fastqueue.core.commands import Cancel, ClientReady, Query, StoredTask, Watch
     from fastqueue.core.decision import Decision
     from fastqueue.core.lanes import Task
     from fastqueue.core.state import State
 
 __all__ = [
     "cancel",
+    "cancel_tasks",
     "client_ready",
     "disconnect_client",
     "end_cancelled",
@@ -64,14 +65,54 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
 
     The answer says what each of them is now. What comes of one that runs is its result.
     """
+    answers = cancel_tasks(
+        state,
+        command.task_ids,
+        command.stored,
+        "Cancelled: it was cancelled before it started",
+        at=command.at,
+        now=now,
+        decision=decision,
+    )
+    decision.effects.append(
+        AnswerCancel(command.session, command.request, command.task_ids, answers)
+    )
+
+
+def cancel_tasks(
+    state: State,
+    task_ids: Iterable[str],
+    found: Mapping[str, StoredTask],
+    error: str,
+    *,
+    at: float,
+    now: float,
+    decision: Decision,
+    even_running: bool = True,
+) -> dict[str, tuple[bool, TaskStatus]]:
+    """Cancel tasks, wherever they are.
+
+    Args:
+        state: the core's.
+        task_ids: which.
+        found: those of them that are live and that the core doesn't hold.
+        error: the result of those that wait.
+        at: the wall clock.
+        now: the monotonic clock.
+        decision: takes what follows.
+        even_running: whether those that run are cancelled too.
+
+    Returns:
+        By id of those that are live, whether it is cancelled and its status.
+    """
     answers: dict[str, tuple[bool, TaskStatus]] = {}
-    finished = Finished(command.at)
+    finished = Finished(at)
     due: list[tuple[int, int]] = []
     running: list[Task] = []
-    for task_id in dict.fromkeys(command.task_ids):
+    for task_id in dict.fromkeys(task_ids):
         task = state.tasks.get(task_id)
         if task is None:
-            stored = command.stored.get(task_id)
+            stored = found.get(task_id)
             if stored is None:
                 continue
             if stored.is_delayed:
@@ -80,20 +121,15 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
                 task = state.load(state.lanes.by_id[stored.key >> SEQUENCE_BITS], stored)
         if task is None:
             # It stays where it is: there are too many lanes for it to be in one.
-            answers[task_id] = (False, command.stored[task_id].status)
+            answers[task_id] = (False, found[task_id].status)
             continue
         if task.status is TaskStatus.QUEUED:
-            state.end_unreported(
-                task,
-                TaskEvent.CANCELLED,
-                "Cancelled: it was cancelled before it started",
-                now,
-                finished,
-            )
+            state.end_unreported(task, TaskEvent.CANCELLED, error, now, finished)
             answers[task_id] = (True, TaskStatus.CANCELLED)
         else:
             answers[task_id] = (False, task.status)
-            if task.status is TaskStatus.RUNNING and not task.cancelling:
+            is_running = task.status is TaskStatus.RUNNING
+            if even_running and is_running and not task.cancelling:
                 task.cancelling = True
                 running.append(task)
     if running:
@@ -102,9 +138,7 @@ def cancel(state: State, command: Cancel, now: float, decision: Decision) -> Non
     if due:
         decision.changes.append(TasksDue(due))
     state.conclude(finished, now, decision)
-    decision.effects.append(
-        AnswerCancel(command.session, command.request, command.task_ids, answers)
-    )
+    return answers
 
 
 def tell_to_cancel(tasks: Iterable[Task], decision: Decision) -> None:

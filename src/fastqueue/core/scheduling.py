@@ -295,7 +295,7 @@ def change_schedule(state: State, command: ChangeSchedule, now: float, decision:
         return
     if command.action == "delete":
         name = found.spec.name
-        if command.schedule_id == id_of_definition(name) and state.workers.able(name):
+        if command.schedule_id == id_of_definition(name) and state.workers.is_offered(name):
             refusal = (
                 f"schedule {command.schedule_id!r} isn't deleted: it belongs to the definition of "
                 f"task {name!r}, which a connected subworker offers; pause it, or take the "

@@ -18,9 +18,11 @@ from fastqueue.core.changes import (
 )
 from fastqueue.core.delays import NEVER, Delays
 from fastqueue.core.effects import PushResults
+from fastqueue.core.gates import Gates
 from fastqueue.core.lanes import Lane, Lanes, Task
 from fastqueue.core.outbox import Outbox
-from fastqueue.core.records import PendingCallback, Result
+from fastqueue.core.queues import Queues
+from fastqueue.core.records import PendingCallback, QueueSettings, RateMark, Result, RunLimit
 from fastqueue.core.retention import Retention
 from fastqueue.core.schedules import Schedules
 from fastqueue.core.states import TaskEvent, next_status
@@ -52,7 +54,7 @@ class Snapshot:
 
     Attributes:
         epoch: the boot epoch that begins now.
-        lanes: rows of (lane id, queue, rank, name, live tasks).
+        lanes: rows of (lane id, queue, rank, name, live tasks, fair key).
         leased: the tasks with a stored lease.
         results: rows of (task id, size in bytes, age in seconds), in access order.
         accesses: the last place in the access order.
@@ -66,12 +68,16 @@ class Snapshot:
         dead_letters: how many failed tasks are kept to be queued again, and the bytes of their
             arguments.
         next_expiry: when the next task is not to be started any more, by the wall clock.
+        queues: of those that have other settings than the default.
+        purges: rows of (queue, the last sequence number that is to go from it).
+        run_limits: the limits of what runs.
+        rate_marks: when the buckets of rates are full, in seconds from now.
         crashed: whether the epoch before this one ended otherwise than by `Stopped`.
         schedules: all schedules.
     """
 
     epoch: int
-    lanes: Sequence[tuple[int, str, int, str, int]] = ()
+    lanes: Sequence[tuple[int, str, int, str, int, str]] = ()
     leased: Sequence[LeasedRow] = ()
     results: Sequence[tuple[str, int, float]] = ()
     accesses: int = 0
@@ -84,6 +90,10 @@ class Snapshot:
     next_due: Sequence[float] = NEVER
     next_expiry: float = math.inf
     dead_letters: tuple[int, int] = (0, 0)
+    queues: Sequence[QueueSettings] = ()
+    purges: Sequence[tuple[str, int]] = ()
+    run_limits: Sequence[RunLimit] = ()
+    rate_marks: Sequence[RateMark] = ()
     crashed: bool = False
     schedules: Sequence[ScheduleState] = ()
 
@@ -112,7 +122,9 @@ class State:
     def __init__(self, limits: CoreLimits, snapshot: Snapshot, now: float) -> None:
         self.limits = limits
         self.epoch = snapshot.epoch
-        self.lanes = Lanes(limits)
+        self.gates = Gates(snapshot.run_limits, snapshot.rate_marks, now)
+        self.queues = Queues(snapshot.queues, self.gates)
+        self.lanes = Lanes(limits, self.queues)
         self.tasks: dict[str, Task] = {}
         self.workers = Workers(limits.lease_bytes_max)
         self.clients: dict[str, int] = {}
@@ -123,8 +135,12 @@ class State:
         self.delays = Delays(snapshot.delayed, snapshot.next_due, snapshot.next_expiry)
         self.schedules = Schedules(snapshot.schedules, limits)
         self.known_names = set(snapshot.names)
-        self.last_sequence = snapshot.last_sequence
+        # Not below a purge's mark: what comes after it stays.
+        marks = (last for _, last in snapshot.purges)
+        self.last_sequence = max(snapshot.last_sequence, *marks, 0)
         self.last_lease = 0
+        # How many unique keys were taken since the store last forgot those that are over.
+        self.uniques_held = 0
         self.young_tombstones, self.old_tombstones = snapshot.tombstones
         self.stale_outcomes = 0
         # Set while there is too little room for new tasks.
@@ -134,6 +150,11 @@ class State:
         # Tasks that wait for a subworker of their own, and the one that is kept free for them.
         self.suspects: dict[int, Task] = {}
         self.reserved: Worker | None = None
+        # By queue that is purged: the last sequence number that goes; and of what waits for a
+        # time, how far the store was read, unless that is done.
+        self.purges = dict(snapshot.purges)
+        self.purges_delayed = dict.fromkeys(self.purges, 0)
+        self.is_purge_due = bool(self.purges)
         # Ids watched by sessions that didn't submit them, and how many each session watches.
         self.watchers: dict[str, list[int]] = {}
         self.watched: dict[int, int] = {}
@@ -185,6 +206,7 @@ class State:
             stored.crashes,
             stored.failures,
             stored.options,
+            stored.submitted_at,
         )
         task.cancelling = stored.cancelling
         task.is_suspect = stored.crashes >= self.limits.isolate_after_crashes
@@ -199,6 +221,8 @@ class State:
         task.worker = worker
         task.attempt += 1
         worker.add(task)
+        for gate in task.lane.gates:
+            gate.running += 1
 
     def unassign(self, task: Task, event: TaskEvent) -> None:
         """End a lease that brought no outcome: its token is void, the task ready again."""
@@ -207,6 +231,14 @@ class State:
         if task.worker is not None:
             task.worker.remove(task)
             task.worker = None
+            self._open_gates(task.lane)
+
+    def _open_gates(self, lane: Lane) -> None:
+        """Give what limits a lane the place of one lease back."""
+        for gate in lane.gates:
+            gate.running -= 1
+            if gate.parked:
+                self.lanes.unpark(gate)
 
     def put_back(self, tasks: list[Task]) -> None:
         """Make tasks ready again whose lease brought no outcome, but for those to be cancelled."""
@@ -220,6 +252,7 @@ class State:
         del self.tasks[task.task_id]
         if task.worker is not None:
             task.worker.remove(task)
+            self._open_gates(task.lane)
         self.suspects.pop(task.key, None)
         self.lanes.remove(task)
 

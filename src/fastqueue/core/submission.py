@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from fastqueue.core.changes import TasksAdded, TasksDelayed
+from fastqueue.core.commands import StoredTask
 from fastqueue.core.effects import AcknowledgeSubmit, PushStored, TellExpired
 from fastqueue.core.lanes import Task
 from fastqueue.core.opening import note_name, open_lane
-from fastqueue.core.records import Refused
+from fastqueue.core.records import WALL_TIME_MAX, Refused, TaskOptions
+from fastqueue.core.uniqueness import Uniqueness
 
 if TYPE_CHECKING:
     from fastqueue.core.commands import DiskSpace, Submit
@@ -25,81 +29,166 @@ _DISK_RETRY_AFTER_S = 2.0
 
 def submit(state: State, command: Submit, now: float, decision: Decision) -> None:
     """Accept the tasks of a submission that are new, and acknowledge all that are stored."""
-    seen = command.seen
-    recorded: list[str] = []
-    expired: list[str] = []
-    refused = list(command.refused)
-    keys: list[int] = []
-    accepted: list[NewTask] = []
-    unheld: set[str] = set()
-    delayed: list[tuple[int, NewTask]] = []
-    tasks, retention = state.tasks, state.retention
+    taken = _Taken(command)
+    seen, tasks, retention, unheld = command.seen, state.tasks, state.retention, taken.unheld
     for new in command.tasks:
         task_id = new.task_id
         if task_id in retention:
-            recorded.append(task_id)
-            continue
-        if task_id in tasks or task_id in seen or task_id in unheld:
+            taken.recorded.append(task_id)
+        elif task_id in tasks or task_id in seen or task_id in unheld:
             if task_id in command.evicted:
-                expired.append(task_id)
-            continue
-        lane = None
-        refusal = _refusal(state, new)
-        options = new.options
-        if refusal is None and options is not None:
-            if options.expires_at is not None:
-                state.delays.note_expiry(options.expires_at)
-            if options.due_at is not None and options.due_at > command.submitted_at:
-                state.last_sequence += 1
-                state.delays.add(new.rank, options.due_at)
-                delayed.append((state.last_sequence, new))
-                unheld.add(task_id)
-                continue
-        if refusal is None:
-            lane = state.lanes.find(new.queue, new.rank, new.name)
-            lane = lane or open_lane(state, new.queue, new.rank, new.name, decision)
-        if lane is None:
-            refused.append(refusal or _no_lane(state, task_id))
-            continue
-        if lane.live == 0:
-            note_name(state, lane, now)
-        state.last_sequence += 1
-        key = lane.base | state.last_sequence
-        if state.lanes.admit(lane):
-            task = Task(
-                task_id,
-                key,
-                lane,
-                command.client,
-                new.format,
-                new.callback,
-                len(new.payload),
-                0,
-                0,
-                0,
-                options,
-            )
-            tasks[task_id] = task
-            lane.in_memory += 1
-            state.lanes.put_last(task)
+                taken.expired.append(task_id)
+        elif (refusal := _refusal(state, new)) is not None:
+            taken.refused.append(refusal)
+        elif new.options is None and not state.queues.wait_limits:
+            _take(state, new, taken, now, decision)
         else:
-            unheld.add(task_id)
-        keys.append(key)
-        accepted.append(new)
-    if keys:
-        added = TasksAdded(keys, accepted, command.client, command.submitted_at)
-        decision.changes.append(added)
-    if delayed:
-        delayed_keys, waiting = zip(*delayed, strict=True)
-        decision.changes.append(
-            TasksDelayed(delayed_keys, waiting, command.client, command.submitted_at)
+            _take_with_options(state, new, taken, now, decision)
+    taken.conclude(state, now, decision)
+
+
+class _Taken:
+    """Gather what one submission leads to."""
+
+    __slots__ = (
+        "accepted",
+        "command",
+        "delayed",
+        "expired",
+        "keys",
+        "recorded",
+        "refused",
+        "unheld",
+        "uniqueness",
+    )
+
+    def __init__(self, command: Submit) -> None:
+        self.command = command
+        self.recorded: list[str] = []
+        self.expired: list[str] = []
+        self.refused = list(command.refused)
+        self.keys: list[int] = []
+        self.accepted: list[NewTask] = []
+        self.delayed: list[tuple[int, NewTask]] = []
+        # Accepted ones that memory doesn't hold.
+        self.unheld: set[str] = set()
+        self.uniqueness: Uniqueness | None = None
+
+    def conclude(self, state: State, now: float, decision: Decision) -> None:
+        """Turn it into changes and effects."""
+        command, uniqueness = self.command, self.uniqueness
+        if self.keys:
+            added = TasksAdded(self.keys, self.accepted, command.client, command.submitted_at)
+            decision.changes.append(added)
+        if self.delayed:
+            keys, waiting = zip(*self.delayed, strict=True)
+            decision.changes.append(
+                TasksDelayed(keys, waiting, command.client, command.submitted_at)
+            )
+        same: list[tuple[str, str]] = []
+        if uniqueness is not None:
+            uniqueness.conclude(state, now, decision)
+            same = uniqueness.same
+        decision.effects.append(
+            AcknowledgeSubmit(command.session, command.request, self.refused, same)
         )
-    decision.effects.append(AcknowledgeSubmit(command.session, command.request, refused))
-    if recorded:
-        # A resend whose acknowledgement was lost: the result was pushed into the void with it.
-        decision.effects.append(PushStored(command.session, recorded))
-    if expired:
-        decision.effects.append(TellExpired(command.session, expired))
+        if self.recorded:
+            # A resend whose acknowledgement was lost: the result was pushed into the void with it.
+            decision.effects.append(PushStored(command.session, self.recorded))
+        if self.expired:
+            decision.effects.append(TellExpired(command.session, self.expired))
+
+
+def _take_with_options(
+    state: State, new: NewTask, taken: _Taken, now: float, decision: Decision
+) -> None:
+    """Accept a task that asks for more than to be run, or whose queue does."""
+    command = taken.command
+    at = command.submitted_at
+    if new.options is not None and new.options.unique_key:
+        if taken.uniqueness is None:
+            taken.uniqueness = Uniqueness(command)
+        settled = taken.uniqueness.settle(new)
+        if settled is None:
+            return
+        new = settled
+    wait_limit_s = state.queues.wait_limits.get(new.queue)
+    options = new.options or TaskOptions()
+    if wait_limit_s is not None and options.expires_at is None:
+        expires_at = max(at, options.due_at or 0.0) + wait_limit_s
+        options = replace(options, expires_at=min(expires_at, WALL_TIME_MAX))
+        new = replace(new, options=options)
+    if options.due_at is not None and options.due_at > at:
+        state.last_sequence += 1
+        state.delays.add(new.rank, options.due_at)
+        taken.delayed.append((state.last_sequence, new))
+        taken.unheld.add(new.task_id)
+        is_taken = True
+    else:
+        is_taken = _take(state, new, taken, now, decision)
+    if is_taken and options.expires_at is not None:
+        state.delays.note_expiry(options.expires_at)
+    if is_taken and options.unique_key and taken.uniqueness is not None:
+        is_held = new.task_id in state.tasks
+        taken.uniqueness.hold(new, None if is_held else _as_stored(taken, new))
+
+
+def _as_stored(taken: _Taken, new: NewTask) -> StoredTask:
+    """Return the task that was taken last, and that memory doesn't hold, as the store will."""
+    is_delayed = bool(taken.delayed) and taken.delayed[-1][1] is new
+    key = taken.delayed[-1][0] if is_delayed else taken.keys[-1]
+    command = taken.command
+    return StoredTask(
+        key,
+        new.task_id,
+        command.client,
+        0,
+        0,
+        new.format,
+        command.submitted_at,
+        len(new.payload),
+        new.callback,
+        options=new.options,
+        belongs=(new.queue, new.rank, new.name) if is_delayed else None,
+    )
+
+
+def _take(state: State, new: NewTask, taken: _Taken, now: float, decision: Decision) -> bool:
+    """Accept a task that is ready; say whether there is a lane for it."""
+    options, lanes, task_id = new.options, state.lanes, new.task_id
+    lane = lanes.find(new.queue, new.rank, new.name) if options is None else None
+    if lane is None:
+        lane = open_lane(state, new.queue, new.rank, new.name, options, decision)
+    if lane is None:
+        taken.refused.append(_no_lane(state, task_id))
+        return False
+    if lane.live == 0:
+        note_name(state, lane, now)
+    state.last_sequence += 1
+    key = lane.base | state.last_sequence
+    if lanes.admit(lane):
+        task = Task(
+            task_id,
+            key,
+            lane,
+            taken.command.client,
+            new.format,
+            new.callback,
+            len(new.payload),
+            0,
+            0,
+            0,
+            options,
+            taken.command.submitted_at,
+        )
+        state.tasks[task_id] = task
+        lane.in_memory += 1
+        lanes.put_last(task)
+    else:
+        taken.unheld.add(task_id)
+    taken.keys.append(key)
+    taken.accepted.append(new)
+    return True
 
 
 def _refusal(state: State, new: NewTask) -> Refused | None:
@@ -123,7 +212,9 @@ def _refusal(state: State, new: NewTask) -> Refused | None:
 
 
 def _no_lane(state: State, task_id: str) -> Refused:
-    bound = f"{state.limits.lanes_max:,} combinations of queue, priority and task name are in use"
+    bound = (
+        f"{state.limits.lanes_max:,} combinations of queue, priority, task and fair key are in use"
+    )
     return _overloaded(task_id, bound)
 
 

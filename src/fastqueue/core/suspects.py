@@ -184,11 +184,15 @@ def lease_suspects(
         if is_expired(task, expired.at):
             expire(state, task, now, expired)
             continue
-        able = [w for w in state.workers.able(task.lane.name) if not w.suspects]
+        lane = task.lane
+        if lane.band.queue.settings.is_paused or state.gates.shut(lane.gates, now):
+            continue
+        able = [w for w in state.workers.able(lane.name, lane.queue) if not w.suspects]
         idle = [worker for worker in able if not worker.tasks]
         if idle:
             del state.suspects[task.key]
             lease(task, idle[0])
+            state.gates.draw(lane.gates, now)
         elif able and state.reserved is None:
             state.reserved = min(able, key=lambda w: w.load)
             state.reserved.is_reserved = True

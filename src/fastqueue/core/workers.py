@@ -61,6 +61,7 @@ class Worker:
         "is_reserved",
         "leased_bytes",
         "names",
+        "queues",
         "session",
         "suspects",
         "tasks",
@@ -72,6 +73,8 @@ class Worker:
         self.worker_id = worker_id
         self.session = 0
         self.names: frozenset[str] = frozenset()
+        # The queues that it serves; none named is all.
+        self.queues: frozenset[str] = frozenset()
         self.at_most_once: frozenset[str] = frozenset()
         self.capacity = 0
         self.tasks: dict[str, Task] = {}
@@ -101,6 +104,10 @@ class Worker:
     def end(self) -> Death:
         """Return what is known of its end, once it is given up."""
         return self.death or _UNSEEN
+
+    def serves(self, queue: str) -> bool:
+        """Say whether it takes tasks of a queue."""
+        return not self.queues or queue in self.queues
 
     def add(self, task: Task) -> None:
         """Hold a lease of the task."""
@@ -206,13 +213,18 @@ class Workers:
         """Drop a subworker that is gone for good and holds nothing."""
         self.by_instance.pop(worker.instance, None)
 
-    def offering(self, name: str) -> list[Worker]:
-        """Return the connected subworkers that offer a name and have a free slot."""
-        return [w for w in self._offers.get(name, {}).values() if w.free > 0]
+    def offering(self, name: str, queue: str) -> list[Worker]:
+        """Return the connected subworkers that offer a name, serve a queue and have a free slot."""
+        return [w for w in self._offers.get(name, {}).values() if w.free > 0 and w.serves(queue)]
 
-    def able(self, name: str) -> list[Worker]:
-        """Return the connected subworkers that offer a name and take leases at all."""
-        return [w for w in self._offers.get(name, {}).values() if w.capacity > 0]
+    def able(self, name: str, queue: str) -> list[Worker]:
+        """Return the connected subworkers that could run a task, were they free."""
+        offering = self._offers.get(name, {}).values()
+        return [w for w in offering if w.capacity > 0 and w.serves(queue)]
+
+    def is_offered(self, name: str) -> bool:
+        """Say whether a connected subworker offers a name."""
+        return name in self._offers
 
     def names(self) -> list[str]:
         """Return the names that connected subworkers offer, sorted."""

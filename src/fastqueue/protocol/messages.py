@@ -15,10 +15,14 @@ from fastqueue.core.records import (
     DeadLetterFilter,
     HeldLease,
     Lease,
+    LimitId,
     NewTask,
     Outcome,
+    QueueChange,
+    QueueName,
     Refused,
     Result,
+    RunLimit,
     RunningTask,
     ShortText,
     TaskId,
@@ -39,6 +43,7 @@ __all__ = [
     "CancelRunning",
     "Cancelled",
     "Capacity",
+    "ChangeQueue",
     "ChangeSchedule",
     "Died",
     "Expired",
@@ -51,15 +56,18 @@ __all__ = [
     "Leases",
     "ListDead",
     "ListSchedules",
+    "Purge",
     "Push",
     "PutSchedule",
     "Query",
     "Ready",
+    "RemoveRunLimit",
     "Report",
     "Reported",
     "Requeue",
     "Revoked",
     "RunSchedule",
+    "SetRunLimit",
     "Submit",
     "Submitted",
     "ToClient",
@@ -199,6 +207,8 @@ class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
 
     `at_most_once` are those of the names whose tasks are never to be run twice; `schedules` are
     those that definitions have, and `started_at` is when the process started, by its own clock.
+    `queues` are those that it serves, none if all; `run_limits` what its definitions say of
+    themselves.
     """
 
     names: _TaskNames
@@ -207,9 +217,11 @@ class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
     at_most_once: _TaskNames = []
     schedules: _Schedules = []
     started_at: WallTime = 0.0
+    queues: Annotated[list[QueueName], Meta(max_length=1_000)] = []
+    run_limits: Annotated[list[RunLimit], Meta(max_length=20_000)] = []
 
     def __post_init__(self) -> None:
-        check_printable(*self.names, *self.at_most_once)
+        check_printable(*self.names, *self.at_most_once, *self.queues)
         for spec in self.schedules:
             check_printable(spec.schedule_id, spec.name, spec.queue)
 
@@ -263,11 +275,46 @@ class Died(Struct, array_like=True, tag=16, frozen=True, gc=False):
         check_printable(self.instance, self.cause)
 
 
-class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False):
-    """Acknowledge a submission: all of it is on disk, but for what is refused."""
+class ChangeQueue(Struct, array_like=True, tag=51, frozen=True, gc=False):
+    """Change settings of a queue; the answer is `Inspected`, with all of them."""
+
+    request: int
+    change: QueueChange
+
+
+class Purge(Struct, array_like=True, tag=52, frozen=True, gc=False):
+    """Cancel all that waits in a queue; the answer is `Inspected`: how many are ready now."""
+
+    request: int
+    queue: QueueName
+
+    def __post_init__(self) -> None:
+        check_printable(self.queue)
+
+
+class SetRunLimit(Struct, array_like=True, tag=53, frozen=True, gc=False):
+    """Set a limit of what runs, in place of the one of its id."""
+
+    request: int
+    limit: RunLimit
+
+
+class RemoveRunLimit(Struct, array_like=True, tag=54, frozen=True, gc=False):
+    """Remove a limit of what runs; the answer is `Inspected`: whether it was set."""
+
+    request: int
+    id: LimitId
+
+
+class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False, omit_defaults=True):
+    """Acknowledge a submission: all of it is on disk, but for what is refused.
+
+    `same` are pairs of (id, id of the task that it is the same as): that one alone is stored.
+    """
 
     request: int
     refused: list[Refused]
+    same: list[tuple[str, str]] = []
 
 
 class Cancelled(Struct, array_like=True, tag=22, frozen=True, gc=False):
@@ -359,6 +406,10 @@ ToControlPlane = (
     | ChangeSchedule
     | RunSchedule
     | ListSchedules
+    | ChangeQueue
+    | Purge
+    | SetRunLimit
+    | RemoveRunLimit
     | Ready
     | Report
     | GiveBack

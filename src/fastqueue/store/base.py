@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NewTask,
         PendingCallback,
         Result,
+        UniqueHold,
     )
     from fastqueue.core.state import Snapshot
     from fastqueue.tasks.models import TaskStatus
@@ -113,6 +114,9 @@ class Store(Protocol):
     def find_live(self, task_ids: Iterable[str]) -> dict[str, StoredTask]:
         """Return those tasks that are live."""
 
+    def find_holders(self, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], UniqueHold]:
+        """Return who holds unique keys, by (task name, key)."""
+
     def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
         """Return those ids whose result was recorded once and is evicted."""
 
@@ -130,6 +134,12 @@ class Store(Protocol):
 
     def read_due(self, at: float, limit: int) -> Due:
         """Return delayed tasks that are due at `at`, the most urgent first."""
+
+    def read_delayed(self, queue: str, after: int, last: int, limit: int) -> list[StoredTask]:
+        """Return delayed tasks of a queue, in the order of their sequence numbers.
+
+        Those whose number is greater than `after` and not than `last`.
+        """
 
     def read_expired(self, at: float, limit: int) -> Expired:
         """Return tasks that aren't to be started at `at` any more, the earliest first."""

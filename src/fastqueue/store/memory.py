@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from fastqueue.core import changes as ch
 from fastqueue.core.commands import StoredTask
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
-from fastqueue.core.records import DeadLetter, DeadLetterFilter
+from fastqueue.core.records import DeadLetter, DeadLetterFilter, QueueSettings
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreFull
 from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
@@ -25,7 +25,15 @@ from fastqueue.tasks.models import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastqueue.core.records import AttemptRecord, NewTask, Result
+    from fastqueue.core.records import (
+        AttemptRecord,
+        LimitId,
+        NewTask,
+        RateMark,
+        Result,
+        RunLimit,
+        UniqueHold,
+    )
     from fastqueue.core.schedule_records import ScheduleState
 
 __all__ = ["MemoryStore"]
@@ -50,7 +58,7 @@ class _Task:
 class _Tables:
     epoch: int = 0
     stopped: bool = False
-    lanes: dict[int, tuple[str, int, str]] = dataclasses.field(default_factory=dict)
+    lanes: dict[int, tuple[str, int, str, str]] = dataclasses.field(default_factory=dict)
     tasks: dict[int, _Task] = dataclasses.field(default_factory=dict)
     keys: dict[str, int] = dataclasses.field(default_factory=dict)
     leases: dict[int, tuple[int, str, bool]] = dataclasses.field(default_factory=dict)
@@ -67,6 +75,11 @@ class _Tables:
     dead_letters: dict[str, tuple[DeadLetter, NewTask]] = dataclasses.field(default_factory=dict)
     names: dict[str, None] = dataclasses.field(default_factory=dict)
     schedules: dict[str, ScheduleState] = dataclasses.field(default_factory=dict)
+    uniques: dict[tuple[str, str], UniqueHold] = dataclasses.field(default_factory=dict)
+    queues: dict[str, QueueSettings] = dataclasses.field(default_factory=dict)
+    purges: dict[str, int] = dataclasses.field(default_factory=dict)
+    run_limits: dict[tuple[LimitId, bool], RunLimit] = dataclasses.field(default_factory=dict)
+    rate_marks: dict[tuple[LimitId, str], RateMark] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Tables:
         """Return a copy whose tables can change without changing these."""
@@ -150,7 +163,7 @@ class MemoryStore:
         results = sorted(tables.results.values(), key=lambda row: row[0])
         return Snapshot(
             epoch=tables.epoch,
-            lanes=[(i, *lane, live[i]) for i, lane in sorted(tables.lanes.items())],
+            lanes=[(i, *lane[:3], live[i], lane[3]) for i, lane in sorted(tables.lanes.items())],
             leased=[LeasedRow(k >> SEQUENCE_BITS, self._stored(k)) for k in tables.leases],
             results=[
                 (r.task_id, r.size_bytes, max(0.0, wall_now - recorded_at))
@@ -163,6 +176,13 @@ class MemoryStore:
             names=list(tables.names),
             last_sequence=max((key & SEQUENCE_MASK for key in tables.tasks), default=0),
             delayed=len(tables.delayed),
+            queues=list(tables.queues.values()),
+            purges=list(tables.purges.items()),
+            run_limits=list(tables.run_limits.values()),
+            rate_marks=[
+                mark._replace(full_at=mark.full_at - wall_now)
+                for mark in tables.rate_marks.values()
+            ],
             dead_letters=(
                 len(tables.dead_letters),
                 sum(letter.payload_bytes for letter, _ in tables.dead_letters.values()),
@@ -192,6 +212,11 @@ class MemoryStore:
         """Return those tasks that are live."""
         keys = self._tables.keys
         return {i: self._stored(keys[i]) for i in task_ids if i in keys}
+
+    def find_holders(self, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], UniqueHold]:
+        """Return who holds unique keys, by (task name, key)."""
+        uniques = self._tables.uniques
+        return {place: uniques[place] for place in places if place in uniques}
 
     def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
         """Return those ids whose result was recorded once and is evicted."""
@@ -236,6 +261,12 @@ class MemoryStore:
             rank = due[limit][0]
             next_due[rank:] = [-math.inf] * (4 - rank)
         return Due([self._stored(key) for *_, key in due[:limit]], next_due)
+
+    def read_delayed(self, queue: str, after: int, last: int, limit: int) -> list[StoredTask]:
+        """Return delayed tasks of a queue, in the order of their sequence numbers."""
+        delayed = self._tables.delayed
+        keys = sorted(key for key, d in delayed.items() if d[1] == queue and after < key <= last)
+        return [self._stored(key) for key in keys[:limit]]
 
     def _next_due(self, after: float) -> tuple[float, ...]:
         dues = [(d[2], d[0]) for d in self._tables.delayed.values() if d[0] > after]
@@ -312,7 +343,12 @@ class MemoryStore:
         match change:
             case ch.LaneAdded():
                 assert change.lane_id not in t.lanes
-                t.lanes[change.lane_id] = (change.queue, change.rank, change.name)
+                t.lanes[change.lane_id] = (
+                    change.queue,
+                    change.rank,
+                    change.name,
+                    change.fair_key,
+                )
             case ch.LanesRemoved():
                 for lane_id in change.lane_ids:
                     del t.lanes[lane_id]
@@ -377,6 +413,16 @@ class MemoryStore:
             case ch.CallbacksRemoved():
                 for number in change.numbers:
                     del t.callbacks[number]
+            case ch.UniquesHeld():
+                t.uniques.update(((one.name, one.key), one) for one in change.holds)
+            case ch.UniquesForgotten():
+                kept = [one for one in t.uniques.values() if one.until > change.at]
+                kept = sorted(kept, key=lambda one: -one.until)[: change.kept_max]
+                t.uniques = {(one.name, one.key): one for one in kept}
+            case ch.QueueChanged() | ch.PurgeChanged() | ch.RunLimitSet() | ch.RunLimitRemoved():
+                self._control(change)
+            case ch.RatesSpent():
+                t.rate_marks.update(((mark.limit, mark.fair_key), mark) for mark in change.marks)
             case ch.Stopped():
                 t.stopped = True
             case ch.NamesOffered():
@@ -387,6 +433,24 @@ class MemoryStore:
             case ch.SchedulesRemoved():
                 for schedule_id in change.schedule_ids:
                     del t.schedules[schedule_id]
+
+    def _control(
+        self, change: ch.QueueChanged | ch.PurgeChanged | ch.RunLimitSet | ch.RunLimitRemoved
+    ) -> None:
+        t = self._tables
+        match change:
+            case ch.QueueChanged():
+                t.queues[change.settings.name] = change.settings
+                if change.settings == QueueSettings(change.settings.name):
+                    del t.queues[change.settings.name]
+            case ch.PurgeChanged():
+                t.purges[change.queue] = change.last_sequence
+                if not change.last_sequence:
+                    del t.purges[change.queue]
+            case ch.RunLimitSet():
+                t.run_limits[change.limit.id, change.limit.is_defined] = change.limit
+            case ch.RunLimitRemoved():
+                del t.run_limits[change.id, change.is_defined]
 
     def _retry(
         self,

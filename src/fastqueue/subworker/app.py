@@ -79,6 +79,7 @@ class Subworker:
             self._board,
             setup=self._process_setup(),
             processes_max=settings.task_processes,
+            queues=settings.queues,
         )
         self._dialer = Dialer(
             self._runtime,

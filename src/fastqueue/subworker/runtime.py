@@ -29,6 +29,7 @@ from fastqueue.subworker.interruption import (
     ThreadInterrupts,
     limits_of,
 )
+from fastqueue.subworker.offers import run_limits_of
 from fastqueue.subworker.outcomes import failed, interrupted, returned
 from fastqueue.subworker.prefetch import Prefetch
 from fastqueue.subworker.process_messages import Setup
@@ -68,6 +69,7 @@ class Runtime:
         board: where to note what runs, for a supervisor.
         setup: what processes of tasks are told when they start.
         processes_max: how many of them there are at one time, at most; by default one a CPU.
+        queues: the queues that are served; none named is all.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Runtime:
         *,
         setup: Setup | None = None,
         processes_max: int | None = None,
+        queues: Iterable[str] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
@@ -85,6 +88,8 @@ class Runtime:
         self._at_most_once = [d.name for d in registry if d.delivery == "at_most_once"]
         self._schedules = schedules_of(registry)
         self._started_at = time.time()
+        self._queues = list(queues)
+        self._run_limits = run_limits_of(registry)
         self._slots = slots
         self._board = board
         self._prefetch = Prefetch(slots, time.monotonic())
@@ -139,7 +144,14 @@ class Runtime:
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in self._held.items()]
         capacity = 0 if self._is_draining else self._prefetch.capacity
         ready = msg.Ready(
-            self._names, capacity, held, self._at_most_once, self._schedules, self._started_at
+            self._names,
+            capacity,
+            held,
+            self._at_most_once,
+            self._schedules,
+            self._started_at,
+            self._queues,
+            self._run_limits,
         )
         connection.send(encode(ready))
         self._unsent = deque(self._unacknowledged)

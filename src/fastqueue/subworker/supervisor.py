@@ -316,6 +316,7 @@ class Supervisor:
         command += [f"--board={board.fileno()}"]
         command += [f"--worker-id={worker_id}", f"--log-level={settings.log_level}"]
         command += [f"--task-modules={module}" for module in settings.task_modules]
+        command += [f"--queues={queue}" for queue in settings.queues]
         if settings.control_plane_address is not None:
             command.append(f"--control-plane-address={settings.control_plane_address}")
         command.append(f"--discovery-address={settings.discovery_address}")

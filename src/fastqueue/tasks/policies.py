@@ -65,6 +65,10 @@ class DefinitionOptions(ScheduleOptions, total=False):
     executor: Literal["process"]
     max_tasks_per_child: int
     memory_limit: int
+    concurrency: int | None
+    rate: str | float | None
+    concurrency_per_key: int | None
+    rate_per_key: str | float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,7 @@ from fastqueue.tasks.policies import (
     retry_policy_of,
     time_limits_of,
 )
+from fastqueue.tasks.run_policies import NO_RUN_POLICY, RunPolicy, run_policy_of
 from fastqueue.tasks.scheduling import SchedulePolicy, schedule_policy_of
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class TaskDefinition:
         limits: how long an attempt may run.
         process: what bounds its processes, if it runs in some.
         schedule: when it is run by itself, if it is.
+        run: how many of its tasks may run at once, and begin in a time.
     """
 
     name: str
@@ -87,6 +89,7 @@ class TaskDefinition:
     limits: TimeLimits = NO_LIMITS
     process: ProcessPolicy | None = None
     schedule: SchedulePolicy | None = None
+    run: RunPolicy = NO_RUN_POLICY
 
     @property
     def place(self) -> str:
@@ -222,6 +225,10 @@ def task(
         missed_window: how far back "all" goes, as a timedelta or in seconds: an hour.
         overlap: what becomes of a run while the one before isn't over: "allow", "skip" (it is left
             out) or "cancel" (the one before is cancelled): "allow".
+        concurrency: how many of its tasks run at once, over all subworkers: any number.
+        rate: how many begin, as in "10/s", "100/m" or "100/m burst 10": any number.
+        concurrency_per_key: how many run at once of each `fair_key`: any number.
+        rate_per_key: how many begin of each `fair_key`: any number.
 
     Raises:
         ConfigurationError: an option can't be what it is, the name can't be one, or this can't be a
@@ -275,6 +282,7 @@ def _register(function: _Function, name: str | None, options: DefinitionOptions)
         limits=time_limits_of(options),
         process=process,
         schedule=schedule_policy_of(options, function),
+        run=run_policy_of(options),
     )
     try:
         function.__fastqueue_task__ = definition  # type: ignore[attr-defined]

@@ -274,6 +274,7 @@ def test_a_released_migration_stays_as_it_is() -> None:
         "0002_at_most_once.sql": "b77473c6411b650eaeb43826493ac92ae6c917c09aa188b87e472389f780d49f",
         "0003_time.sql": "273c93c623fb3303c630def4e52a204d0b2621487003fda7dbe98b0f586b6c12",
         "0004_schedules.sql": "b2c4fbcc04e854cd099846b49563dec0f5040f7547f83ac462e83f5d7c90ec0f",
+        "0005_queues.sql": "e675638d7989375124d7c575149bc222f55e426b9a14b5d522154ce9d0faa280",
     }
     folder = resources.files("fastqueue.store.sqlite.migrations")
     found = {

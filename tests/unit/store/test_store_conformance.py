@@ -128,7 +128,7 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
     before = store.load(0.0).epoch
     snapshot = store.load(12.0)
     assert snapshot.epoch == before + 1
-    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 2)]
+    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 2, "")]
     assert [(r.lane_id, r.task.task_id) for r in snapshot.leased] == [(LANE, "a")]
     assert (snapshot.leased[0].task.lease_token, snapshot.leased[0].task.lease_at_most_once) == (
         77,
@@ -313,7 +313,7 @@ def test_an_attempt_that_failed_makes_the_task_wait(store: Store) -> None:
     assert store.find_attempts("b") == []
     snapshot = store.load(10.0)
     assert snapshot.leased == []
-    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 1)]
+    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 1, "")]
 
 
 def test_crashes_survive_a_retry_and_failures_a_crash(store: Store) -> None:
@@ -408,7 +408,7 @@ def test_what_is_rolled_back_was_never_delayed_nor_tried_again(store: Store) -> 
     assert (snapshot.delayed, snapshot.next_expiry) == (0, math.inf)
     assert store.find_attempts("a") == []
     assert not store.find_live(["a"])["a"].is_delayed
-    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 1)]
+    assert [tuple(lane) for lane in snapshot.lanes] == [(LANE, "default", 2, "add", 1, "")]
 
 
 def test_a_delayed_task_that_is_cancelled_leaves_nothing_that_waits(store: Store) -> None:

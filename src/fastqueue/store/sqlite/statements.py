@@ -13,10 +13,10 @@ _STORED_TASK = (
 SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 GET_META = "SELECT value FROM meta WHERE name = ?"
 
-ADD_LANE = "INSERT INTO lanes (lane_id, queue, rank, name) VALUES (?, ?, ?, ?)"
+ADD_LANE = "INSERT INTO lanes (lane_id, queue, rank, name, fair_key) VALUES (?, ?, ?, ?, ?)"
 REMOVE_LANE = "DELETE FROM lanes WHERE lane_id = ?"
 COUNT_LANE = "UPDATE lanes SET live = live + ? WHERE lane_id = ?"
-LANES = "SELECT lane_id, queue, rank, name, live FROM lanes ORDER BY lane_id"
+LANES = "SELECT lane_id, queue, rank, name, live, fair_key FROM lanes ORDER BY lane_id"
 REMOVE_IDLE_LANES = "DELETE FROM lanes WHERE live = 0"
 LAST_KEY = "SELECT max(key) FROM tasks WHERE key BETWEEN ? AND ?"
 
@@ -52,6 +52,11 @@ READ_DUE = (
     f"SELECT {_STORED_TASK}, NULL, NULL, NULL, {_BELONGS}, d.due"
     " FROM delayed d JOIN tasks t USING (key)"
     " WHERE d.rank = ? AND d.due <= ? ORDER BY d.due, d.key LIMIT ?"
+)
+READ_DELAYED = (
+    f"SELECT {_STORED_TASK}, NULL, NULL, NULL, {_BELONGS}"
+    " FROM delayed d INDEXED BY delayed_by_key JOIN tasks t USING (key)"
+    " WHERE d.key > ? AND d.key <= ? AND d.queue = ? ORDER BY d.key LIMIT ?"
 )
 NOTE_CANCEL = "UPDATE tasks SET cancelling = 1 WHERE key = ?"
 MOVE_TASK = "UPDATE tasks SET key = ? WHERE key = ?"
@@ -160,4 +165,40 @@ REMOVE_SCHEDULE = "DELETE FROM schedules WHERE schedule_id = ?"
 SCHEDULES = (
     "SELECT spec, settled_at, next_at, is_paused, fired, left_out, last_task_id, last_at,"
     " decided_at, is_withdrawn FROM schedules ORDER BY schedule_id"
+)
+
+SET_QUEUE = (
+    "INSERT OR REPLACE INTO queues (name, is_paused, weight, ageing_s, wait_limit_s)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+REMOVE_QUEUE = "DELETE FROM queues WHERE name = ?"
+QUEUES = "SELECT name, is_paused, weight, ageing_s, wait_limit_s FROM queues"
+SET_PURGE = "INSERT OR REPLACE INTO purges (queue, last_sequence) VALUES (?, ?)"
+END_PURGE = "DELETE FROM purges WHERE queue = ?"
+PURGES = "SELECT queue, last_sequence FROM purges"
+
+SET_RUN_LIMIT = (
+    "INSERT OR REPLACE INTO run_limits (scope, name, is_each, is_defined, concurrency, rate, burst,"
+    " weight) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REMOVE_RUN_LIMIT = (
+    "DELETE FROM run_limits WHERE scope = ? AND name = ? AND is_each = ? AND is_defined = ?"
+)
+RUN_LIMITS = (
+    "SELECT scope, name, is_each, is_defined, concurrency, rate, burst, weight FROM run_limits"
+)
+MARK_RATE = (
+    "INSERT OR REPLACE INTO rate_marks (scope, name, is_each, fair_key, full_at)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+FORGET_RATES = "DELETE FROM rate_marks WHERE full_at <= ?"
+RATE_MARKS = "SELECT scope, name, is_each, fair_key, full_at FROM rate_marks WHERE full_at > ?"
+
+HOLD_UNIQUE = "INSERT OR REPLACE INTO uniques (name, key, task_id, until) VALUES (?, ?, ?, ?)"
+FIND_HOLDER = "SELECT task_id, until FROM uniques WHERE name = ? AND key = ?"
+FORGET_UNIQUES = "DELETE FROM uniques WHERE until <= ?"
+# Those that end last are kept.
+TRIM_UNIQUES = (
+    "DELETE FROM uniques WHERE until < (SELECT until FROM uniques ORDER BY until DESC LIMIT 1"
+    " OFFSET ?)"
 )

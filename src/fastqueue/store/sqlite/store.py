@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS, SEQUENCE_MASK
-from fastqueue.core.records import AttemptRecord, DeadLetter, PendingCallback, Result
+from fastqueue.core.records import AttemptRecord, DeadLetter, PendingCallback, Result, UniqueHold
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreError
 from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
@@ -31,6 +31,7 @@ from fastqueue.store.sqlite.files import (
     no_room,
     open_database,
 )
+from fastqueue.store.sqlite.queue_writer import read_queues
 from fastqueue.store.sqlite.rows import dead_letter, reads, schedule, store_error, stored_task
 from fastqueue.store.sqlite.writer import Writer
 from fastqueue.tasks.models import TaskStatus
@@ -248,6 +249,7 @@ class SqliteStore:
             next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
             schedules=[schedule(row) for row in self._execute(sql.SCHEDULES)],
+            **read_queues(self._connection, wall_now),
         )
 
     @reads
@@ -293,6 +295,15 @@ class SqliteStore:
             row[1]: stored_task(row)
             for task_id in task_ids
             for row in self._execute(sql.FIND_LIVE, (task_id,))
+        }
+
+    @reads
+    def find_holders(self, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], UniqueHold]:
+        """Return who holds unique keys, by (task name, key)."""
+        return {
+            place: UniqueHold(*place, *row)
+            for place in places
+            for row in self._execute(sql.FIND_HOLDER, place)
         }
 
     @reads
@@ -347,6 +358,12 @@ class SqliteStore:
                     return Due(tasks, next_due)
                 tasks.append(stored_task(row))
         return Due(tasks, next_due)
+
+    @reads
+    def read_delayed(self, queue: str, after: int, last: int, limit: int) -> list[StoredTask]:
+        """Return delayed tasks of a queue, in the order of their sequence numbers."""
+        rows = self._execute(sql.READ_DELAYED, (after, last, queue, limit))
+        return [stored_task(row) for row in rows]
 
     def _next_due(self, after: float) -> tuple[float, ...]:
         return tuple(_or_never(self._scalar(sql.NEXT_DUE, (rank, after))) for rank in range(4))

@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 from fastqueue.core import changes as ch
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.store.sqlite import statements as sql
+from fastqueue.store.sqlite.queue_writer import QueueWriter
 from fastqueue.store.sqlite.rows import encode_options, schedule_row
 from fastqueue.tasks.models import TaskStatus
 
@@ -69,6 +70,7 @@ class Writer:
             ch.SchedulesPut: self._put_schedules,
             ch.SchedulesAdvanced: self._advance_schedules,
             ch.SchedulesRemoved: self._remove_schedules,
+            **QueueWriter(connection).writers,
         }
 
     def go_on_from(self, leased: set[int], generation: int, *, has_attempts: bool) -> None:
@@ -109,7 +111,7 @@ class Writer:
     # -- a method a change
 
     def _add_lane(self, change: ch.LaneAdded) -> None:
-        row = (change.lane_id, change.queue, change.rank, change.name)
+        row = (change.lane_id, change.queue, change.rank, change.name, change.fair_key)
         self._execute(sql.ADD_LANE, row)
 
     def _remove_lanes(self, change: ch.LanesRemoved) -> None:
