@@ -241,8 +241,8 @@ _RUNNING = (
     Mutant(
         "a subworker that comes back names nothing that it holds",
         _RUNTIME,
-        "self._names, capacity, held, self._at_most_once, self._schedules",
-        "self._names, capacity, [], self._at_most_once, self._schedules",
+        "            held,\n            self._at_most_once,\n",
+        "            [],\n            self._at_most_once,\n",
         "what it runs would be run again, although it was back in time",
     ),
     Mutant(
@@ -305,8 +305,8 @@ _RUNNING = (
     Mutant(
         "nobody is told what is to run at most once",
         _RUNTIME,
-        "self._names, capacity, held, self._at_most_once, self._schedules",
-        "self._names, capacity, held, [], self._schedules",
+        "            held,\n            self._at_most_once,\n",
+        "            held,\n            [],\n",
         "it would be run again when its subworker dies",
     ),
     Mutant(
