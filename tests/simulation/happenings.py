@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
+    from tests.simulation.batches import WitnessedStore
     from tests.simulation.waiting import Waits
 
     from fastqueue.control_plane.engine import Engine
     from fastqueue.core.records import Result
     from fastqueue.store.base import NumberedCallback
-    from fastqueue.store.memory import MemoryStore
 
 HEARTBEAT_SESSION = 1_000_000_000
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
@@ -27,6 +27,8 @@ DISK_FREE_MIN = 1_000
 AT_MOST_ONCE = frozenset({"pow"})
 # How often a task of the name is tried again, if its submission doesn't say.
 RETRIES = {"add": 2, "mul": 0, "pow": 1, "ghost": 0}
+# More than are remembered at one time.
+BATCHES = tuple(f"batch-{n}" for n in range(6))
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 
@@ -49,7 +51,7 @@ class Happenings(Controlling):
     gone_at: dict[str, float]
     heard_at: dict[str, float]
     blocked_at: dict[str, float]
-    store: MemoryStore
+    store: WitnessedStore
     short_since: float
     # Which lease a task that is to run at most once has begun under.
     begun_once: dict[str, int]
@@ -203,6 +205,8 @@ class Happenings(Controlling):
             retries = chance.choice((0, 1, 3))
         options = TaskOptions(due_at, expires_at, retries, fair_key=chance.choice(FAIR_KEYS))
         return self.with_unique_key(options) if chance.random() < 0.3 else options
+        batch = chance.choice(BATCHES) if chance.random() < 0.6 else None
+        return TaskOptions(due_at, expires_at, retries, batch=batch)
 
     def retries_of(self, task_id: str) -> int:
         """Return how often a task may be tried again."""
@@ -430,6 +434,9 @@ class Happenings(Controlling):
             self.put(cmd.Query(client.session, request, ids))
             self.put(cmd.Inspect(client.session, 0, "tasks", self._some_ids()))
             self.put(cmd.Inspect(client.session, 0, "stats"))
+            batch = self.random.choice(BATCHES)
+            self.put(cmd.AskBatch(client.session, 0, batch, self.random.choice((None, ""))))
+            self.put(cmd.ListBatches(client.session, 0, None, 2))
 
     def watch(self) -> None:
         client = self._connected(self.clients)

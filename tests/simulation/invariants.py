@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.batches import check_batches
 from tests.simulation.controlling import may_begin
 from tests.simulation.waiting import check_waiting, waiting_due
 
@@ -13,12 +14,14 @@ from fastqueue.core.records import LEASE_BITS
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
+    from tests.simulation.batches import WitnessedStore
+
     from fastqueue.control_plane.lease_book import LeaseBook
     from fastqueue.core.core import Core
     from fastqueue.store.memory import MemoryStore
 
 
-def check(core: Core, store: MemoryStore, crashed_alone: frozenset[str] = frozenset()) -> None:
+def check(core: Core, store: WitnessedStore, crashed_alone: frozenset[str] = frozenset()) -> None:
     """Assert every invariant of a core between two turns, when its store is committed.
 
     `crashed_alone` are the tasks of which a crash was reported that was theirs for sure.
@@ -30,6 +33,7 @@ def check(core: Core, store: MemoryStore, crashed_alone: frozenset[str] = frozen
     _check_results(core, store)
     _check_bounds(core)
     check_waiting(core, store)
+    check_batches(core, store)
 
 
 def _check_tasks(core: Core, store: MemoryStore, crashed_alone: frozenset[str]) -> None:
@@ -166,6 +170,7 @@ def true_due(core: Core, book: LeaseBook, store: MemoryStore) -> float | None:
     dues += (max(w.heard_at + silence_max_s, put_off_until) for w in connected)
     expiries = state.retention._expiries
     dues += (expiries.get(task_id) for task_id in expiries)
+    dues += state.batches._expiries.values()
     dues += state.refusals_due.values()
     if state.leases_begin_at > state.last_tick:
         dues.append(state.leases_begin_at)
@@ -228,4 +233,8 @@ def memory_of(core: Core) -> dict[str, Any]:
         "names": state.known_names,
         "live": state.lanes.live,
         "delayed": state.delays.count,
+        "batches": {
+            i: (b.created_at, b.changed_at, b.submitted, b.success, b.failure, b.cancelled)
+            for i, b in state.batches._by_id.items()
+        },
     }

@@ -14,6 +14,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
+from tests.simulation.batches import WitnessedStore
 from tests.simulation.controlling import QUEUES, check_purges
 from tests.simulation.happenings import AT_MOST_ONCE, DISK_FREE_MIN, NAMES, Happenings
 from tests.simulation.invariants import (
@@ -32,7 +33,6 @@ from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.limits import CoreLimits
 from fastqueue.core.records import Result
 from fastqueue.protocol import messages as msg
-from fastqueue.store.memory import MemoryStore
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ LIMITS = CoreLimits(
     retained_max=40,
     retained_ttl_s=30.0,
     tombstones_max=240,
+    batches_max=4,
+    batches_ttl_s=25.0,
     payload_bytes_max=100,
     callbacks_max=20,
     callback_addresses_max=3,
@@ -76,7 +78,7 @@ class World(Happenings):
         self.random = random.Random(seed)
         self.now = 1000.0
         self.clock_error_s = 0.0
-        self.store = MemoryStore()
+        self.store = WitnessedStore()
         self.trace: list[str] = []
         self.is_settling = False
         self.clients = [SimulatedClient(f"client-{n}") for n in range(2)]
@@ -559,6 +561,7 @@ class World(Happenings):
         assert not len(self.engine.core.state.retention), "a result never expires"
         assert not self.store._tables.attempts, "attempts outlive the result"
         assert not self.store._tables.expiries, "an expiry is kept for ever"
+        assert not self.store._tables.batches, "a batch is never forgotten"
         assert not self.engine._book._lazy
         assert not self.engine._book._leases
 

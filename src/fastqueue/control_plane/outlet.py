@@ -85,6 +85,10 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 letters = engine.store.list_dead_letters(effect.filter)
                 first = next(_chunks(letters, _failure_size), [])
                 send(effect.session, msg.Inspected(effect.request, first))
+            case fx.AnswerBatch():
+                send(effect.session, _answer_batch(engine, effect))
+            case fx.AnswerBatches():
+                send(effect.session, msg.Inspected(effect.request, list(effect.batches)))
             case fx.LoadDue():
                 due = engine.store.read_due(effect.at, effect.limit)
                 engine.put_first(DueLoaded(effect.at, due.tasks, due.next_due))
@@ -299,6 +303,14 @@ def _answer_schedules(effect: fx.AnswerSchedules) -> object:
     if effect.refusal:
         return msg.Failed(effect.request, effect.code, effect.refusal, 1.0)
     return msg.Inspected(effect.request, effect.answer)
+
+
+def _answer_batch(engine: Engine, effect: fx.AnswerBatch) -> msg.Inspected:
+    live: list[str] = []
+    if effect.after is not None:
+        live = engine.store.list_batch(effect.batch_id, effect.after, msg.BATCH_TASKS_MAX)
+    counts = [] if effect.counts is None else [effect.counts]
+    return msg.Inspected(effect.request, [counts, live])
 
 
 def _answer_cancel(engine: Engine, effect: fx.AnswerCancel) -> msg.Cancelled:

@@ -53,6 +53,7 @@ _FOR_ADMINS = (
     msg.Purge,
     msg.SetRunLimit,
     msg.RemoveRunLimit,
+    msg.ListBatches,
 )
 _MAY_NOT_INSPECT = (
     "the token you have is this control plane's token_submit, which is not for inspecting it: that "

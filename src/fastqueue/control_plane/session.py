@@ -139,6 +139,10 @@ class Session:
                 return cmd.SetRunLimit(number, message.request, message.limit)
             case msg.RemoveRunLimit():
                 return cmd.RemoveRunLimit(number, message.request, message.id)
+            case msg.AskBatch():
+                return cmd.AskBatch(number, message.request, message.batch_id, message.after)
+            case msg.ListBatches():
+                return cmd.ListBatches(number, message.request, message.after, message.limit)
             case msg.Inspect():
                 return cmd.Inspect(number, message.request, message.topic, message.task_ids)
             case msg.PutSchedule(request, spec, replaces):
@@ -166,6 +170,9 @@ class Session:
                 )
             if new.options is not None or new.queue != DEFAULT_QUEUE:
                 _check_texts(new)
+            batch = None if new.options is None else new.options.batch
+            if batch is not None and not batch.isprintable():
+                raise ProtocolError(f"a batch id has an unprintable character in it: {batch!r}")
         if any(new.callback is not None for new in tasks):
             accepted = []
             for new in tasks:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fastqueue.core.records import (
     AttemptRecord,
+    BatchCounts,
     LimitId,
     NewTask,
     PendingCallback,
@@ -25,6 +26,10 @@ from fastqueue.core.schedule_records import ScheduleState
 
 __all__ = [
     "LAZY",
+    "BatchForgotten",
+    "BatchTasksAdded",
+    "BatchTasksEnded",
+    "BatchesCounted",
     "CallbacksAdded",
     "CallbacksRemoved",
     "CancelsRequested",
@@ -311,6 +316,34 @@ class SchedulesRemoved:
     schedule_ids: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class BatchTasksAdded:
+    """Tasks that were accepted are of batches: rows of (batch id, task id)."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTasksEnded:
+    """Tasks of batches are over: rows of (batch id, task id)."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesCounted:
+    """These are the counts of batches from now on."""
+
+    counts: Sequence[BatchCounts]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchForgotten:
+    """A batch without live tasks is forgotten."""
+
+    batch_id: str
+
+
 Change = (
     CancelsRequested
     | DeadLettersRemoved
@@ -343,6 +376,10 @@ Change = (
     | SchedulesPut
     | SchedulesAdvanced
     | SchedulesRemoved
+    | BatchTasksAdded
+    | BatchTasksEnded
+    | BatchesCounted
+    | BatchForgotten
 )
 
 LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered, RatesSpent)

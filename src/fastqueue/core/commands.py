@@ -28,6 +28,7 @@ from fastqueue.core.schedules import DueRuns
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
+    "AskBatch",
     "CallbacksSent",
     "Cancel",
     "ChangeSchedule",
@@ -40,6 +41,7 @@ __all__ = [
     "Heartbeat",
     "HeartbeatLost",
     "Inspect",
+    "ListBatches",
     "ListDead",
     "ListSchedules",
     "Loaded",
@@ -322,6 +324,24 @@ class RemoveRunLimit(Struct, frozen=True, gc=False):
     id: LimitId
 
 
+class AskBatch(Struct, frozen=True, gc=False):
+    """A client asks about a batch, and with `after` (a task id, or "") for its next live tasks."""
+
+    session: int
+    request: int
+    batch_id: str
+    after: str | None = None
+
+
+class ListBatches(Struct, frozen=True, gc=False):
+    """A client asks which batches there are; `after` (created at, id) is the last one it had."""
+
+    session: int
+    request: int
+    after: tuple[float, str] | None
+    limit: int
+
+
 class Query(Struct, frozen=True, gc=False):
     """A client asks what is known of tasks."""
 
@@ -473,4 +493,6 @@ Command = (
     | PutSchedule
     | ChangeSchedule
     | ListSchedules
+    | AskBatch
+    | ListBatches
 )

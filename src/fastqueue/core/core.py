@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastqueue.core import commands as cmd
+from fastqueue.core.batches import answer_batch, list_batches, settle_batches
 from fastqueue.core.changes import CallbacksRemoved
 from fastqueue.core.dead_letters import list_dead, requeue_dead, trim_dead
 from fastqueue.core.decision import Decision
@@ -114,6 +115,7 @@ class Core:
             state.workers.next_deadline(),
             state.workers.silence_due if state.workers.by_session else None,
             state.retention.next_expiry(),
+            state.batches.next_expiry(),
             state.outbox.next_due(),
             min(state.refusals_due.values(), default=None),
             state.gates.next_due(),
@@ -168,6 +170,7 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
         go_on_purging(state, command.at, now, decision)
     look_for_due(state, command.at, now, decision)
     lease_ready(state, command.at, now, decision)
+    settle_batches(state, now, decision)
     for address in state.outbox.take_due(now):
         decision.effects.append(DeliverCallbacks(address))
 
@@ -205,4 +208,6 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.PutSchedule: put_schedule,
     cmd.ChangeSchedule: change_schedule,
     cmd.ListSchedules: list_schedules,
+    cmd.AskBatch: answer_batch,
+    cmd.ListBatches: list_batches,
 }

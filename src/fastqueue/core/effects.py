@@ -6,12 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastqueue.core.records import DeadLetterFilter, Lease, Refused, Result, RunningTask
+from fastqueue.core.records import (
+    BatchCounts,
+    DeadLetterFilter,
+    Lease,
+    Refused,
+    Result,
+    RunningTask,
+)
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
     "AcknowledgeReport",
     "AcknowledgeSubmit",
+    "AnswerBatch",
+    "AnswerBatches",
     "AnswerCancel",
     "AnswerDeadLetters",
     "AnswerInspect",
@@ -219,6 +228,26 @@ class AnswerDeadLetters:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerBatch:
+    """Answer what is known of a batch, and with `after` its next live tasks, from the store."""
+
+    session: int
+    request: int
+    counts: BatchCounts | None
+    batch_id: str
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBatches:
+    """Answer which batches there are."""
+
+    session: int
+    request: int
+    batches: Sequence[BatchCounts]
+
+
+@dataclass(frozen=True, slots=True)
 class LoadDue:
     """Read delayed tasks that are due at a time from the store, and tell by `DueLoaded`."""
 
@@ -287,6 +316,8 @@ Effect = (
     | AnswerQuery
     | AnswerInspect
     | AnswerDeadLetters
+    | AnswerBatch
+    | AnswerBatches
     | AnswerWatch
     | AnswerCancel
     | CloseSession

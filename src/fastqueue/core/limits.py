@@ -30,6 +30,10 @@ class CoreLimits:
         dead_letters_max: failed tasks kept to be queued again; the oldest go first.
         dead_letters_bytes_max: the same bound in bytes of arguments, near enough.
         retained_ttl_s: how long after completion a result is kept, in seconds.
+        batches_max: batches remembered, some 300 bytes each in memory; the longest finished go
+            first, and if none is finished a new one is refused.
+        batches_ttl_s: how long a batch is remembered after it last had a live task, in seconds; a
+            week, so that somebody who comes back from a few free days still finds it.
         tombstones_max: ids remembered after their result is evicted; at least the last half of
             it, in two generations. A submission that is resent later than that runs again, so
             this must cover what is evicted in the longest time a client goes on resending.
@@ -87,6 +91,8 @@ class CoreLimits:
     dead_letters_max: int = 10_000
     dead_letters_bytes_max: int = 1024**3
     retained_ttl_s: float = 3600.0
+    batches_max: int = 10_000
+    batches_ttl_s: float = 7 * 24 * 3600.0
     tombstones_max: int = 2_000_000
     disk_free_min: int = 128 * 1024**2
     payload_bytes_max: int = 16 * 1024**2

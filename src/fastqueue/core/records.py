@@ -16,12 +16,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
+    "BATCH_ID_LENGTH_MAX",
     "DEFAULT_QUEUE",
     "EPOCH_BITS",
     "LEASE_BITS",
     "SHORT_TEXT_LENGTH_MAX",
     "WALL_TIME_MAX",
     "AttemptRecord",
+    "BatchCounts",
+    "BatchId",
     "Callback",
     "DeadLetter",
     "DeadLetterFilter",
@@ -49,6 +52,8 @@ DEFAULT_QUEUE = "default"
 TaskId = Annotated[str, Meta(min_length=1, max_length=64)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 QueueName = Annotated[str, Meta(min_length=1, max_length=100)]
+BATCH_ID_LENGTH_MAX = 100
+BatchId = Annotated[str, Meta(min_length=1, max_length=BATCH_ID_LENGTH_MAX)]
 SHORT_TEXT_LENGTH_MAX = 200
 ShortText = Annotated[str, Meta(max_length=SHORT_TEXT_LENGTH_MAX)]
 Rank = Annotated[int, Meta(ge=0, le=3)]
@@ -105,6 +110,7 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
         unique_for_s: how long another submission under the key is the same as this one.
         debounce_s: how long it waits for a later one to take its place.
         latest_wins: whether it cancels the one before it under the key.
+        batch: the batch that the task is counted in.
     """
 
     due_at: WallTime | None = None
@@ -119,6 +125,7 @@ class TaskOptions(Struct, array_like=True, frozen=True, gc=False, omit_defaults=
     unique_for_s: Seconds | None = None
     debounce_s: Seconds | None = None
     latest_wins: bool = False
+    batch: BatchId | None = None
 
 
 class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
@@ -298,6 +305,22 @@ class UniqueHold(Struct, frozen=True, gc=False):
     task_id: str
     until: float
     is_latest: bool = False
+
+
+class BatchCounts(Struct, array_like=True, frozen=True, gc=False):
+    """Tell how many tasks of a batch there are, and how many of them have ended, and how.
+
+    `running` is of the moment, and isn't stored.
+    """
+
+    batch_id: str
+    created_at: float
+    changed_at: float
+    submitted: int
+    success: int
+    failure: int
+    cancelled: int
+    running: int = 0
 
 
 class AttemptRecord(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastqueue.core.batches import Batches
 from fastqueue.core.changes import (
+    BatchTasksEnded,
     CallbacksAdded,
     ResultsEvicted,
     TasksFinished,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fastqueue.core.commands import DiskSpace, StoredTask
     from fastqueue.core.decision import Decision
     from fastqueue.core.limits import CoreLimits
+    from fastqueue.core.records import BatchCounts
     from fastqueue.core.schedule_records import ScheduleState
     from fastqueue.core.workers import Worker
 
@@ -72,6 +75,7 @@ class Snapshot:
         purges: rows of (queue, the last sequence number that is to go from it).
         run_limits: the limits of what runs.
         rate_marks: when the buckets of rates are full, in seconds from now.
+        batches: those that are remembered, with the seconds since each last changed.
         crashed: whether the epoch before this one ended otherwise than by `Stopped`.
         schedules: all schedules.
     """
@@ -96,6 +100,7 @@ class Snapshot:
     rate_marks: Sequence[RateMark] = ()
     crashed: bool = False
     schedules: Sequence[ScheduleState] = ()
+    batches: Sequence[tuple[BatchCounts, float]] = ()
 
 
 class Finished:
@@ -105,7 +110,7 @@ class Finished:
         at: the control plane's wall clock.
     """
 
-    __slots__ = ("at", "callbacks", "first_callback", "keys", "pushes", "results")
+    __slots__ = ("at", "batched", "callbacks", "first_callback", "keys", "pushes", "results")
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -114,6 +119,8 @@ class Finished:
         self.pushes: dict[int, list[Result]] = {}
         self.callbacks: list[PendingCallback] = []
         self.first_callback = 0
+        # Of those that are in a batch, (batch id, task id).
+        self.batched: list[tuple[str, str]] = []
 
 
 class State:
@@ -131,6 +138,7 @@ class State:
         self.clients_by_session: dict[int, str] = {}
         self.retention = Retention(limits)
         self.outbox = Outbox(limits)
+        self.batches = Batches(limits)
         self.dead_letters, self.dead_letters_bytes = snapshot.dead_letters
         self.delays = Delays(snapshot.delayed, snapshot.next_due, snapshot.next_expiry)
         self.schedules = Schedules(snapshot.schedules, limits)
@@ -168,6 +176,7 @@ class State:
     def _restore(self, snapshot: Snapshot, now: float) -> None:
         self.lanes.restore(Lane(*row) for row in snapshot.lanes)
         self.retention.restore(snapshot.results, snapshot.accesses, now)
+        self.batches.restore(snapshot.batches, now)
         self.outbox.restore(snapshot.owed, snapshot.next_callback, now)
         if snapshot.crashed and self.lanes.live:
             self.leases_begin_at = now + self.limits.recovery_pause_s
@@ -266,6 +275,10 @@ class State:
             self.dead_letters_bytes += task.payload_bytes
         into.keys.append(task.key)
         into.results.append(result)
+        options = task.options
+        if options is not None and options.batch is not None:
+            self.batches.end(options.batch, result.status, into.at, now)
+            into.batched.append((options.batch, task.task_id))
         self.retention.add(task.task_id, result.size_bytes, now)
         session = self.clients.get(task.client)
         if session is not None:
@@ -331,6 +344,8 @@ class State:
             decision.changes.append(
                 CallbacksAdded(finished.first_callback, finished.callbacks, finished.at)
             )
+        if finished.batched:
+            decision.changes.append(BatchTasksEnded(finished.batched))
         self.evict(now, decision)
         for session, results in finished.pushes.items():
             decision.effects.append(PushResults(session, results))

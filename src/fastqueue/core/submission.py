@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from fastqueue.core.changes import TasksAdded, TasksDelayed
+from fastqueue.core.changes import BatchTasksAdded, TasksAdded, TasksDelayed
 from fastqueue.core.commands import StoredTask
 from fastqueue.core.effects import AcknowledgeSubmit, PushStored, TellExpired
 from fastqueue.core.lanes import Task
@@ -52,6 +52,7 @@ class _Taken:
 
     __slots__ = (
         "accepted",
+        "batched",
         "command",
         "delayed",
         "expired",
@@ -70,6 +71,8 @@ class _Taken:
         self.keys: list[int] = []
         self.accepted: list[NewTask] = []
         self.delayed: list[tuple[int, NewTask]] = []
+        # Of those that are in a batch, (batch id, task id).
+        self.batched: list[tuple[str, str]] = []
         # Accepted ones that memory doesn't hold.
         self.unheld: set[str] = set()
         self.uniqueness: Uniqueness | None = None
@@ -85,6 +88,8 @@ class _Taken:
             decision.changes.append(
                 TasksDelayed(keys, waiting, command.client, command.submitted_at)
             )
+        if self.batched:
+            decision.changes.append(BatchTasksAdded(self.batched))
         same: list[tuple[str, str]] = []
         if uniqueness is not None:
             uniqueness.conclude(state, now, decision)
@@ -128,6 +133,9 @@ def _take_with_options(
         is_taken = _take(state, new, taken, now, decision)
     if is_taken and options.expires_at is not None:
         state.delays.note_expiry(options.expires_at)
+    if is_taken and options.batch is not None:
+        state.batches.add(options.batch, at, decision)
+        taken.batched.append((options.batch, new.task_id))
     if is_taken and options.unique_key and taken.uniqueness is not None:
         is_held = new.task_id in state.tasks
         taken.uniqueness.hold(new, None if is_held else _as_stored(taken, new))
@@ -208,6 +216,9 @@ def _refusal(state: State, new: NewTask) -> Refused | None:
     callback = new.callback
     if callback is not None and not state.outbox.has_room(callback.address):
         return _overloaded(new.task_id, f"{state.outbox.owed:,} callbacks are undelivered")
+    batch = None if new.options is None else new.options.batch
+    if batch is not None and not state.batches.has_room(batch):
+        return _overloaded(new.task_id, f"{limits.batches_max:,} batches are unfinished")
     return None
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from fastqueue.core.records import (
+    BatchId,
     DeadLetterFilter,
     HeldLease,
     Lease,
@@ -36,9 +37,11 @@ from fastqueue.protocol.printable import check_printable
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
+    "BATCH_TASKS_MAX",
     "REQUEUED_MAX",
     "SCHEDULES_LISTED_MAX",
     "STACK_CHARS_MAX",
+    "AskBatch",
     "Cancel",
     "CancelRunning",
     "Cancelled",
@@ -54,6 +57,7 @@ __all__ = [
     "Inspect",
     "Inspected",
     "Leases",
+    "ListBatches",
     "ListDead",
     "ListSchedules",
     "Purge",
@@ -94,6 +98,8 @@ REQUEUED_MAX = 10
 _Schedules = Annotated[list[ScheduleSpec], Meta(max_length=10_000)]
 # Each is up to some thousand bytes without its arguments.
 SCHEDULES_LISTED_MAX = 200
+# As many as one request can name.
+BATCH_TASKS_MAX = 1_000
 _Tokens = Annotated[list[int], Meta(max_length=100_000)]
 
 # What a heartbeat may say of the stack of a blocked event loop.
@@ -200,6 +206,29 @@ class ListSchedules(Struct, array_like=True, tag=103, frozen=True, gc=False):
     schedule_id: ScheduleId | None = None
     after: Annotated[str, Meta(max_length=205)] = ""
     limit: Annotated[int, Meta(ge=1, le=SCHEDULES_LISTED_MAX)] = SCHEDULES_LISTED_MAX
+
+
+class AskBatch(Struct, array_like=True, tag=41, frozen=True, gc=False):
+    """Ask what is known of a batch, and with `after` (a task id, or "") for its next live tasks.
+
+    The answer is `Inspected`: a list of `BatchCounts` or nothing, and of at most
+    `BATCH_TASKS_MAX` task ids.
+    """
+
+    request: int
+    batch_id: BatchId
+    after: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class ListBatches(Struct, array_like=True, tag=42, frozen=True, gc=False):
+    """Ask which batches there are, the youngest first; `after` (created at, id) is the last had.
+
+    The answer is `Inspected`, with a list of `BatchCounts`.
+    """
+
+    request: int
+    after: tuple[WallTime, BatchId] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
 
 
 class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
@@ -410,6 +439,8 @@ ToControlPlane = (
     | Purge
     | SetRunLimit
     | RemoveRunLimit
+    | AskBatch
+    | ListBatches
     | Ready
     | Report
     | GiveBack

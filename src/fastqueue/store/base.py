@@ -150,6 +150,9 @@ class Store(Protocol):
     def read_dead_letters(self, pairs: Iterable[tuple[str, str]]) -> dict[str, NewTask]:
         """Return dead letters by their ids, as submissions under other ids: (old, new) pairs."""
 
+    def list_batch(self, batch_id: str, after: str, limit: int) -> list[str]:
+        """Return the next live tasks of a batch in the order of their ids."""
+
     def find_attempts(self, task_id: str) -> list[AttemptRecord]:
         """Return the attempts of a task that were followed by another, in order."""
 

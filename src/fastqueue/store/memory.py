@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core.records import (
         AttemptRecord,
+        BatchCounts,
         LimitId,
         NewTask,
         RateMark,
@@ -73,6 +74,9 @@ class _Tables:
     attempts: dict[tuple[str, int], AttemptRecord] = dataclasses.field(default_factory=dict)
     # By id: what is listed, and what is queued again.
     dead_letters: dict[str, tuple[DeadLetter, NewTask]] = dataclasses.field(default_factory=dict)
+    batches: dict[str, BatchCounts] = dataclasses.field(default_factory=dict)
+    # The live tasks of batches, by (batch id, task id).
+    batch_tasks: dict[tuple[str, str], None] = dataclasses.field(default_factory=dict)
     names: dict[str, None] = dataclasses.field(default_factory=dict)
     schedules: dict[str, ScheduleState] = dataclasses.field(default_factory=dict)
     uniques: dict[tuple[str, str], UniqueHold] = dataclasses.field(default_factory=dict)
@@ -191,6 +195,10 @@ class MemoryStore:
             next_expiry=self._next_expiry(-math.inf),
             crashed=crashed,
             schedules=list(tables.schedules.values()),
+            batches=[
+                (counts, max(0.0, wall_now - counts.changed_at))
+                for counts in tables.batches.values()
+            ],
         )
 
     def _owed(self) -> list[tuple[str, int]]:
@@ -296,6 +304,11 @@ class MemoryStore:
         """Return dead letters by their ids, as submissions under other ids: (old, new) pairs."""
         letters = self._tables.dead_letters
         return {old: replace(letters[old][1], task_id=new) for old, new in pairs if old in letters}
+
+    def list_batch(self, batch_id: str, after: str, limit: int) -> list[str]:
+        """Return the next live tasks of a batch in the order of their ids."""
+        tasks = self._tables.batch_tasks
+        return sorted(i for batch, i in tasks if batch == batch_id and i > after)[:limit]
 
     def find_attempts(self, task_id: str) -> list[AttemptRecord]:
         """Return the attempts of a task that were followed by another, in order."""
@@ -423,6 +436,16 @@ class MemoryStore:
                 self._control(change)
             case ch.RatesSpent():
                 t.rate_marks.update(((mark.limit, mark.fair_key), mark) for mark in change.marks)
+            case ch.BatchTasksAdded():
+                t.batch_tasks.update(dict.fromkeys(change.rows))
+            case ch.BatchTasksEnded():
+                for member in change.rows:
+                    del t.batch_tasks[member]
+            case ch.BatchesCounted():
+                t.batches.update((counts.batch_id, counts) for counts in change.counts)
+            case ch.BatchForgotten():
+                # One that came and went within a turn was never counted.
+                t.batches.pop(change.batch_id, None)
             case ch.Stopped():
                 t.stopped = True
             case ch.NamesOffered():

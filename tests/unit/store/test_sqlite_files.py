@@ -275,6 +275,7 @@ def test_a_released_migration_stays_as_it_is() -> None:
         "0003_time.sql": "273c93c623fb3303c630def4e52a204d0b2621487003fda7dbe98b0f586b6c12",
         "0004_schedules.sql": "b2c4fbcc04e854cd099846b49563dec0f5040f7547f83ac462e83f5d7c90ec0f",
         "0005_queues.sql": "e675638d7989375124d7c575149bc222f55e426b9a14b5d522154ce9d0faa280",
+        "0006_batches.sql": "a9862d13788340b1b3aa92c1b36786029e3f385e525e8e84c51d77aeb1f7f81f",
     }
     folder = resources.files("fastqueue.store.sqlite.migrations")
     found = {

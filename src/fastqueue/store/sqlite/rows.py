@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fastqueue.core.commands import StoredTask
-from fastqueue.core.records import Callback, NewTask, TaskOptions
+from fastqueue.core.records import BatchCounts, Callback, NewTask, TaskOptions
 from fastqueue.core.schedule_records import ScheduleSpec, ScheduleState
 from fastqueue.errors import StoreCorrupt, StoreError, StoreFull
 from fastqueue.store.sqlite.files import is_full
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "batch",
     "dead_letter",
     "encode_options",
     "reads",
@@ -81,6 +82,12 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         bool(cancelling),
         None if queue is None else (queue, rank, name),
     )
+
+
+def batch(row: Sequence[Any], wall_now: float) -> tuple[BatchCounts, float]:
+    """Return a batch from its row, and how long ago it changed, in seconds."""
+    counts = BatchCounts(*row)
+    return counts, max(0.0, wall_now - counts.changed_at)
 
 
 def dead_letter(task_id: str, row: Sequence[Any]) -> NewTask:

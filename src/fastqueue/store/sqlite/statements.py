@@ -91,6 +91,20 @@ TRIM_DEAD_LETTERS = (
 )
 COUNT_DEAD_LETTERS = "SELECT count(*), total(length(payload)) FROM dead_letters"
 
+ADD_BATCH_TASK = "INSERT INTO batch_tasks (batch_id, task_id) VALUES (?, ?)"
+REMOVE_BATCH_TASK = "DELETE FROM batch_tasks WHERE batch_id = ? AND task_id = ?"
+LIST_BATCH = (
+    "SELECT task_id FROM batch_tasks WHERE batch_id = ? AND task_id > ? ORDER BY task_id LIMIT ?"
+)
+COUNT_BATCH = (
+    "INSERT OR REPLACE INTO batches (batch_id, created_at, changed_at, submitted, success,"
+    " failure, cancelled) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+FORGET_BATCH = "DELETE FROM batches WHERE batch_id = ?"
+BATCHES = (
+    "SELECT batch_id, created_at, changed_at, submitted, success, failure, cancelled FROM batches"
+)
+
 ADD_ATTEMPT = (
     "INSERT OR REPLACE INTO attempts (task_id, attempt, started_at, completed_at, worker_id,"
     " error, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)"

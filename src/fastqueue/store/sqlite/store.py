@@ -32,7 +32,14 @@ from fastqueue.store.sqlite.files import (
     open_database,
 )
 from fastqueue.store.sqlite.queue_writer import read_queues
-from fastqueue.store.sqlite.rows import dead_letter, reads, schedule, store_error, stored_task
+from fastqueue.store.sqlite.rows import (
+    batch,
+    dead_letter,
+    reads,
+    schedule,
+    store_error,
+    stored_task,
+)
 from fastqueue.store.sqlite.writer import Writer
 from fastqueue.tasks.models import TaskStatus
 
@@ -48,7 +55,6 @@ __all__ = ["SqliteStore"]
 
 # A payload up to this size is read along with its task's row; larger ones when they are leased.
 _WINDOW_PAYLOAD_BYTES_MAX = 4 * 1024
-
 
 # What a row of a window hasn't got.
 _NO_LEASE = _IN_A_LANE = (None, None, None)
@@ -250,6 +256,7 @@ class SqliteStore:
             crashed=crashed,
             schedules=[schedule(row) for row in self._execute(sql.SCHEDULES)],
             **read_queues(self._connection, wall_now),
+            batches=[batch(row, wall_now) for row in self._execute(sql.BATCHES)],
         )
 
     @reads
@@ -376,6 +383,11 @@ class SqliteStore:
 
     def _next_expiry(self, after: float) -> float:
         return _or_never(self._scalar(sql.NEXT_EXPIRY, (after,)))
+
+    @reads
+    def list_batch(self, batch_id: str, after: str, limit: int) -> list[str]:
+        """Return the next live tasks of a batch in the order of their ids."""
+        return [i for (i,) in self._execute(sql.LIST_BATCH, (batch_id, after, limit))]
 
     @reads
     def find_attempts(self, task_id: str) -> list[AttemptRecord]:

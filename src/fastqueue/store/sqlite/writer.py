@@ -71,6 +71,10 @@ class Writer:
             ch.SchedulesAdvanced: self._advance_schedules,
             ch.SchedulesRemoved: self._remove_schedules,
             **QueueWriter(connection).writers,
+            ch.BatchTasksAdded: self._add_batch_tasks,
+            ch.BatchTasksEnded: self._end_batch_tasks,
+            ch.BatchesCounted: self._count_batches,
+            ch.BatchForgotten: self._forget_batch,
         }
 
     def go_on_from(self, leased: set[int], generation: int, *, has_attempts: bool) -> None:
@@ -273,6 +277,19 @@ class Writer:
 
     def _note_stopped(self, _: ch.Stopped) -> None:
         self._execute(sql.SET_META, ("stopped", 1))
+
+    def _add_batch_tasks(self, change: ch.BatchTasksAdded) -> None:
+        self._executemany(sql.ADD_BATCH_TASK, change.rows)
+
+    def _end_batch_tasks(self, change: ch.BatchTasksEnded) -> None:
+        self._executemany(sql.REMOVE_BATCH_TASK, change.rows)
+
+    def _count_batches(self, change: ch.BatchesCounted) -> None:
+        # All but the last field, which is of the moment.
+        self._executemany(sql.COUNT_BATCH, (astuple(counts)[:-1] for counts in change.counts))
+
+    def _forget_batch(self, change: ch.BatchForgotten) -> None:
+        self._execute(sql.FORGET_BATCH, (change.batch_id,))
 
     def _add_names(self, change: ch.NamesOffered) -> None:
         self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
