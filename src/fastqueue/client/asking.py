@@ -13,12 +13,13 @@ from fastqueue.client.completion import iterate_completed
 from fastqueue.client.lifecycle import ClientLifecycle
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
+from fastqueue.client.window import WINDOW, check_window
 from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.models import Attempt, Cancellation, DeadLetter, TaskResult, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
 __all__ = ["Asking"]
 
@@ -60,19 +61,27 @@ class Asking(ClientLifecycle):
         return known if known is None or isinstance(known, TaskStatus) else known.status
 
     def as_completed(
-        self, task_ids: Iterable[str], *, timeout: float | None = None
+        self,
+        task_ids: Iterable[str] | AsyncIterable[str],
+        *,
+        timeout: float | None = None,
+        window: int = WINDOW,
     ) -> AsyncIterator[TaskResult]:
         """Iterate over the results of tasks in the order in which they finish.
 
         Args:
-            task_ids: any tasks, also those that another client submitted.
+            task_ids: any tasks, also those that another client submitted. All of a list or another
+                collection are waited for at once. An iterator, a generator or an asynchronous
+                iterable is read as results come.
             timeout: how long all of it may take, in seconds; by default as long as it takes.
+            window: how many tasks of such an iterable are waited for at a time, up to 100,000.
 
         Raises:
             TaskTimeout: not all were finished in time; the error has the id of one.
             ResultExpired: a task is unknown, or its result is evicted.
+            ConfigurationError: the window can't be one.
         """
-        return iterate_completed(self._started(), list(dict.fromkeys(task_ids)), timeout)
+        return iterate_completed(self._started(), task_ids, timeout, check_window(window))
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, whether it waits or runs; one that is over is left as it is.

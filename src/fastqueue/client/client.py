@@ -1,7 +1,7 @@
 """Own the client that applications use: submit tasks, await or query results.
 
 Here are its settings; what it does is in its parts: starting and stopping is `lifecycle`'s,
-submitting `submitting`'s, asking `asking`'s.
+submitting `submitting`'s, many tasks at once `batching`'s, asking `asking`'s.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastqueue.client.asking import Asking
+from fastqueue.client.batching import Batching
 from fastqueue.client.schedules import Schedules
-from fastqueue.client.submitting import Submitting
 from fastqueue.config import ClientSettings
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client(Submitting, Asking):
+class Client(Batching, Asking):
     """Submit tasks to a control plane, and await or query their results.
 
     Make one per application and start it on the event loop that uses it. Each setting that isn't

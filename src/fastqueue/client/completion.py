@@ -1,93 +1,188 @@
-"""Own iterating over tasks in the order in which they finish."""
+"""Own waiting for many tasks: their results in the order in which they finish."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastqueue.client.checks import is_possible_id
 from fastqueue.client.results import to_task_result
+from fastqueue.client.sources import Source
 from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
 
     from fastqueue.client.connection import ClientConnection
     from fastqueue.client.results import Waiter
     from fastqueue.core.records import Result
     from fastqueue.tasks.models import TaskResult
 
-__all__ = ["iterate_completed"]
+__all__ = ["Completion", "gather_results", "iterate_completed"]
 
 _T = TypeVar("_T")
+# Tasks that `gather` waits for at one time.
+_GATHERED_AT_ONCE = 1_000
+
+
+class Completion:
+    """Wait for tasks, and hand out the result of each as it is there.
+
+    Args:
+        connection: the client's.
+        timeout: how long all of it may take, in seconds; None is as long as it takes.
+    """
+
+    def __init__(self, connection: ClientConnection, timeout: float | None) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._deadline = None if timeout is None else connection.loop.time() + timeout
+        # What isn't handed out; a task whose result was known when it was added has no waiter.
+        self._waiters: dict[str, Waiter | None] = {}
+        # What is finished, and None for whatever else `next` is to return for.
+        self._finished: asyncio.Queue[tuple[str, Result | None] | None] = asyncio.Queue()
+        self._foreign: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def add(self, task_id: str) -> None:
+        """Wait for another task, unless it is waited for already.
+
+        Raises:
+            TypeError: the id isn't text.
+        """
+        if task_id in self._waiters:
+            return
+        results = self._connection.results
+        known = results.get(task_id)
+        if known is not None and not isinstance(known, TaskStatus):
+            self._waiters[task_id] = None
+            self._finished.put_nowait((task_id, known))
+        elif known is None and not is_possible_id(task_id):
+            self._waiters[task_id] = None
+            self._finished.put_nowait((task_id, None))
+        else:
+            waiter = self._waiters[task_id] = results.wait(task_id)
+            waiter.add_done_callback(lambda w: self._finish(task_id, w))
+            if known is None:
+                self._foreign.append(task_id)
+
+    def _finish(self, task_id: str, waiter: Waiter) -> None:
+        if waiter.cancelled():
+            return
+        # One that failed raises in `next`, when its turn comes.
+        failed = waiter.exception() is not None
+        self._finished.put_nowait((task_id, None if failed else waiter.result()))
+
+    def interrupt(self, _: object = None) -> None:
+        """Let `next` return None, once."""
+        self._finished.put_nowait(None)
+
+    async def next(self) -> TaskResult | None:
+        """Return the next result; None if it was interrupted.
+
+        Raises:
+            TaskTimeout: the time is over.
+            ResultExpired: a task is unknown, or its result is evicted.
+            ClientStateError: the client was stopped.
+        """
+        if self._foreign:
+            foreign, self._foreign = self._foreign, []
+            await self._within_time(self._connection.watch(foreign))
+        if self._finished.empty():
+            entry = await self._within_time(self._finished.get())
+        else:
+            # Without a timer: results come many at a time.
+            entry = self._finished.get_nowait()
+        if entry is None:
+            return None
+        task_id, outcome = entry
+        waiter = self._waiters.pop(task_id)
+        if outcome is not None:
+            return to_task_result(outcome)
+        if waiter is not None:
+            waiter.result()
+        raise ResultExpired(
+            f"task {task_id} is unknown to the control plane, or its result is evicted",
+            task_id=task_id,
+        )
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        for task_id, waiter in self._waiters.items():
+            if waiter is not None:
+                self._connection.results.stop_waiting(task_id, waiter)
+        self._waiters.clear()
+
+    async def _within_time(self, awaitable: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout_at(self._deadline) as bound:
+                return await awaitable
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise self._timed_out() from None
+
+    def _timed_out(self) -> TaskTimeout:
+        task_id = next(iter(self._waiters), "")
+        among = f", {task_id} among them; they go on" if task_id else ""
+        return TaskTimeout(
+            f"{len(self):,} tasks weren't finished within {self._timeout:g} s{among}",
+            task_id=task_id,
+        )
 
 
 async def iterate_completed(
-    connection: ClientConnection, task_ids: list[str], timeout: float | None
+    connection: ClientConnection,
+    task_ids: Iterable[str] | AsyncIterable[str],
+    timeout: float | None,
+    window: int,
 ) -> AsyncIterator[TaskResult]:
     """Yield each task's result as it is there; see `Client.as_completed`."""
-    deadline = None if timeout is None else connection.loop.time() + timeout
-    finished: asyncio.Queue[tuple[str, Waiter]] = asyncio.Queue()
-    waiters: dict[str, Waiter] = {}
-    results = connection.results
-    foreign: list[str] = []
-    ready: list[Result] = []
+    waits = Completion(connection, timeout)
+    at_once: float = window
+    if isinstance(task_ids, Collection):
+        task_ids, at_once = dict.fromkeys(task_ids), float("inf")
+    source = Source(task_ids)
+    asked: Any = None
     try:
-        for task_id in task_ids:
-            known = results.get(task_id)
-            if known is not None and not isinstance(known, TaskStatus):
-                ready.append(known)
-                continue
-            waiter = waiters[task_id] = results.wait(task_id)
-            waiter.add_done_callback(lambda w, i=task_id: finished.put_nowait((i, w)))  # type: ignore[misc]
-            if known is None and is_possible_id(task_id):
-                foreign.append(task_id)
-            elif known is None:
-                waiter.set_result(None)
-        for result in ready:
-            yield to_task_result(result)
-        if foreign:
-            await _within(deadline, connection.watch(foreign), waiters, timeout)
-        while waiters:
-            if finished.empty():
-                entry = await _within(deadline, finished.get(), waiters, timeout)
-            else:
-                # Without a timer: results come many at a time.
-                entry = finished.get_nowait()
-            task_id, waiter = entry
-            del waiters[task_id]
-            outcome = waiter.result()
-            if outcome is None:
-                raise ResultExpired(
-                    f"task {task_id} is unknown to the control plane, or its result is evicted",
-                    task_id=task_id,
-                )
-            yield to_task_result(outcome)
+        while True:
+            while len(waits) < at_once and not source.is_over:
+                if (waiting := source.ask()) is not None:
+                    if waiting is not asked:
+                        waiting.add_done_callback(waits.interrupt)
+                    asked = waiting
+                    break
+                for task_id in source.take():
+                    waits.add(task_id)
+            if source.is_over and not waits:
+                return
+            result = await waits.next()
+            if result is not None:
+                yield result
     finally:
-        for task_id, waiter in waiters.items():
-            results.stop_waiting(task_id, waiter)
+        waits.close()
+        await source.close()
 
 
-async def _within(
-    deadline: float | None,
-    awaitable: Awaitable[_T],
-    waiters: dict[str, Waiter],
-    timeout: float | None,
-) -> _T:
+async def gather_results(
+    connection: ClientConnection, task_ids: list[str], timeout: float | None
+) -> list[TaskResult]:
+    """Return the results of tasks in the order of their ids; see `Client.gather`."""
+    found: dict[str, TaskResult] = {}
+    waits = Completion(connection, timeout)
     try:
-        async with asyncio.timeout_at(deadline) as bound:
-            return await awaitable
-    except TimeoutError:
-        if not bound.expired():
-            raise
-        raise _timed_out(waiters, timeout) from None
-
-
-def _timed_out(waiters: dict[str, Waiter], timeout: float | None) -> TaskTimeout:
-    task_id = next(iter(waiters))
-    return TaskTimeout(
-        f"{len(waiters):,} tasks weren't finished within {timeout:g} s, {task_id} among them; "
-        "they go on",
-        task_id=task_id,
-    )
+        for start in range(0, len(task_ids), _GATHERED_AT_ONCE):
+            for task_id in task_ids[start : start + _GATHERED_AT_ONCE]:
+                if task_id not in found:
+                    waits.add(task_id)
+            while waits:
+                result = await waits.next()
+                assert result is not None
+                found[result.task_id] = result
+    finally:
+        waits.close()
+    return [found[task_id] for task_id in task_ids]

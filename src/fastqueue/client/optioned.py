@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastqueue.client.checks import make_callback
 from fastqueue.client.options import parse_options
+from fastqueue.client.window import WINDOW
 from fastqueue.tasks.models import TaskPriority, TaskResult, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 
+    from fastqueue.client.batching import Batching
+    from fastqueue.client.mapping import MappedTasks, SyncMappedTasks
     from fastqueue.client.options import SubmitOptions
-    from fastqueue.client.submitting import Submitting
     from fastqueue.client.sync import SyncClient
 
 __all__ = ["OptionedClient", "SyncOptionedClient"]
@@ -33,7 +35,7 @@ class OptionedClient:
     """
 
     def __init__(
-        self, client: Submitting, priority: TaskPriority | str, options: SubmitOptions
+        self, client: Batching, priority: TaskPriority | str, options: SubmitOptions
     ) -> None:
         self._client = client
         self._priority = TaskPriority.parse(priority)
@@ -84,6 +86,32 @@ class OptionedClient:
         """Submit many tasks at once; return their ids, in order, once all are on disk."""
         return await self._client.submit_batch(calls, priority=self._priority, **self._options)
 
+    def map(
+        self,
+        task: str | Callable[..., Any],
+        items: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        window: int = WINDOW,
+    ) -> MappedTasks:
+        """Submit a task for each item; `async for` over the results, or await a list of them."""
+        return self._client.map(
+            task, items, window=window, priority=self._priority, **self._options
+        )
+
+    def starmap(
+        self,
+        task: str | Callable[..., Any],
+        items: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *,
+        window: int = WINDOW,
+    ) -> MappedTasks:
+        """Do as `map` does, with each item a tuple (or list) of all the positional arguments."""
+        return self._client.starmap(
+            task, items, window=window, priority=self._priority, **self._options
+        )
+
 
 class SyncOptionedClient:
     """Do the same without asyncio, through a `SyncClient`."""
@@ -96,7 +124,7 @@ class SyncOptionedClient:
         self._options = options
         parse_options(options)
 
-    def _optioned(self, client: Submitting) -> OptionedClient:
+    def _optioned(self, client: Batching) -> OptionedClient:
         return OptionedClient(client, self._priority, self._options)
 
     def delay(self, name_or_task: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
@@ -136,4 +164,30 @@ class SyncOptionedClient:
         """Submit many tasks at once; return their ids, in order, once all are on disk."""
         return self._client._call(  # noqa: SLF001 - a part of the client
             lambda client: self._optioned(client).submit_batch(calls)
+        )
+
+    def map(
+        self,
+        task: str | Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        window: int = WINDOW,
+    ) -> SyncMappedTasks:
+        """Submit a task for each item; iterate over the results, in the order of the items."""
+        return self._client.map(
+            task, items, window=window, priority=self._priority, **self._options
+        )
+
+    def starmap(
+        self,
+        task: str | Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        window: int = WINDOW,
+    ) -> SyncMappedTasks:
+        """Do as `map` does, with each item a tuple (or list) of all the positional arguments."""
+        return self._client.starmap(
+            task, items, window=window, priority=self._priority, **self._options
         )

@@ -10,11 +10,11 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
-from fastqueue.core.records import RETRIES_MAX, WALL_TIME_MAX, TaskOptions
+from fastqueue.core.records import BATCH_ID_LENGTH_MAX, RETRIES_MAX, WALL_TIME_MAX, TaskOptions
 from fastqueue.errors import ConfigurationError
 from fastqueue.tasks.policies import check_queue, seconds
 
-__all__ = ["NO_OPTIONS", "Options", "SubmitOptions", "parse_options"]
+__all__ = ["NO_OPTIONS", "Options", "SubmitOptions", "check_batch_id", "parse_options"]
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -31,6 +31,7 @@ class SubmitOptions(TypedDict, total=False):
         backoff_max: the longest such wait.
         soft_time_limit: how long an attempt may run before `SoftTimeLimit` is raised in it.
         time_limit: how long it may run before it is ended.
+        batch: the batch it is counted in, an id of the caller's choice.
     """
 
     queue: str | None
@@ -42,6 +43,7 @@ class SubmitOptions(TypedDict, total=False):
     backoff_max: float | timedelta | None
     soft_time_limit: float | timedelta | None
     time_limit: float | timedelta | None
+    batch: str | None
 
 
 class Options(NamedTuple):
@@ -98,8 +100,26 @@ def parse_options(given: SubmitOptions) -> Options:
         backoff_max_s=span("backoff_max"),
         soft_limit_s=span("soft_time_limit"),
         time_limit_s=span("time_limit"),
+        batch=check_batch_id(asked["batch"]) if "batch" in asked else None,
     )
     return Options(queue, None if options == TaskOptions() else options)
+
+
+def check_batch_id(batch_id: Any) -> str:
+    """Return the id of a batch, if it can be one.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    if (
+        isinstance(batch_id, str)
+        and 0 < len(batch_id) <= BATCH_ID_LENGTH_MAX
+        and batch_id.isprintable()
+    ):
+        return batch_id
+    raise ConfigurationError(
+        f"batch={batch_id!r:.150}: it is a text of 1 to {BATCH_ID_LENGTH_MAX} printable characters"
+    )
 
 
 def _moment(value: Any, now: float, setting: str) -> float | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fastqueue.client.bulk import submit_all
 from fastqueue.client.checks import make_callback, take_call_apart
 from fastqueue.client.lifecycle import ClientLifecycle
-from fastqueue.client.optioned import OptionedClient
 from fastqueue.client.options import NO_OPTIONS, parse_options
 from fastqueue.client.results import to_task_result
 from fastqueue.config import SerializationFormat
@@ -192,30 +191,6 @@ class Submitting(ClientLifecycle):
                 await asyncio.sleep(0)
         await submit_all(connection.submissions, tasks)
         return [task.task_id for task in tasks]
-
-    def options(
-        self,
-        *,
-        priority: TaskPriority | str = TaskPriority.NORMAL,
-        **options: Unpack[SubmitOptions],
-    ) -> OptionedClient:
-        """Return what submits tasks with options, as in `client.options(countdown=60).delay(...)`.
-
-        The options never collide with a task's own keyword arguments.
-
-        Args:
-            priority: a `TaskPriority` or its name in any letter case.
-            options: `queue`, where the task waits. `eta` (an aware datetime) or `countdown`
-                (seconds or a timedelta): not to be started before. `expires` (either): cancelled if
-                not started by then. `retries`, `backoff`, `backoff_max`: in place of what the
-                task's definition says.
-
-        Raises:
-            ConfigurationError: an option can't be what it is; the message names it.
-            TypeError: there is no such option.
-            ValueError: the priority is none of the four.
-        """
-        return OptionedClient(self, priority, options)
 
     async def _submit(
         self,

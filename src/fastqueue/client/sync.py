@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import copy
 import os
 import threading
@@ -17,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from fastqueue.client.client import Client
 from fastqueue.client.client_thread import ClientThread
+from fastqueue.client.completion_in_thread import iterate_completed_in
+from fastqueue.client.mapping import MapCall, SyncMappedTasks
 from fastqueue.client.optioned import SyncOptionedClient
 from fastqueue.client.schedules import SyncSchedules
+from fastqueue.client.window import WINDOW, check_window
 from fastqueue.errors import ClientStateError
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from fastqueue.config import SerializationFormat
     from fastqueue.tasks.models import (
         Attempt,
+        Batch,
+        BatchCancellation,
         Cancellation,
         DeadLetter,
         TaskPriority,
@@ -207,23 +211,58 @@ class SyncClient:
         return None if thread is None else thread.client.get_status(task_id)
 
     def as_completed(
-        self, task_ids: Iterable[str], *, timeout: float | None = None
+        self, task_ids: Iterable[str], *, timeout: float | None = None, window: int = WINDOW
     ) -> Iterator[TaskResult]:
         """Iterate over the results of tasks in the order in which they finish."""
-        ids = list(task_ids)
+        return iterate_completed_in(self._running, task_ids, timeout, check_window(window))
 
-        async def begin(client: Client) -> Any:
-            return client.as_completed(ids, timeout=timeout)
+    def map(
+        self,
+        task: str | Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        window: int = WINDOW,
+        priority: TaskPriority | str = "normal",
+        **options: Unpack[SubmitOptions],
+    ) -> SyncMappedTasks:
+        """Submit a task for each item; iterate over the results, in the order of the items."""
+        call = MapCall(task, window, priority, options, spread=False)
+        return SyncMappedTasks(self._running, call, items)
 
-        # All in one life of the client: after a stop there is nothing to go on with.
-        thread = self._running()
-        results = thread.call(begin)
-        try:
-            while (result := thread.call(lambda _: _next(results))) is not None:
-                yield result
-        finally:
-            with contextlib.suppress(ClientStateError):
-                thread.call(lambda _: results.aclose())
+    def starmap(
+        self,
+        task: str | Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        window: int = WINDOW,
+        priority: TaskPriority | str = "normal",
+        **options: Unpack[SubmitOptions],
+    ) -> SyncMappedTasks:
+        """Do as `map` does, with each item a tuple (or list) of all the positional arguments."""
+        call = MapCall(task, window, priority, options, spread=True)
+        return SyncMappedTasks(self._running, call, items)
+
+    def gather(self, *task_ids: str, timeout: float | None = None) -> list[TaskResult]:
+        """Wait for tasks, and return their results in the order of the ids."""
+        return self._call(lambda client: client.gather(*task_ids, timeout=timeout))
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """Return how far the tasks of a batch are, or `None` if there is none."""
+        return self._call(lambda client: client.batch(batch_id))
+
+    def cancel_batch(self, batch_id: str) -> BatchCancellation:
+        """Cancel all tasks of a batch that aren't over: those that wait, and those that run."""
+        return self._call(lambda client: client.cancel_batch(batch_id))
+
+    def batches(self) -> list[Batch]:
+        """Return the batches that are remembered, the youngest first."""
+
+        async def collect(client: Client) -> list[Batch]:
+            return [batch async for batch in client.batches()]
+
+        return self._call(collect)
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, whether it waits or runs; one that is over is left as it is."""
@@ -299,7 +338,3 @@ if hasattr(os, "register_at_fork"):
 
 async def _ready(_: Client) -> None:
     """Do nothing; calling it has started the client."""
-
-
-async def _next(results: Any) -> TaskResult | None:
-    return await anext(results, None)

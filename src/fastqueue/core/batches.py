@@ -12,7 +12,7 @@ isn't never is, and if there are too many of those a new one is refused.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
 from fastqueue.core.changes import BatchesCounted, BatchForgotten
@@ -145,7 +145,7 @@ class Batches:
         while expiries and next(iter(expiries.values())) <= now:
             self._forget(next(iter(expiries)), decision)
         if self._counted:
-            rows = [counts_of(batch_id, self._by_id[batch_id]) for batch_id in self._counted]
+            rows = [_counts_of(batch_id, self._by_id[batch_id]) for batch_id in self._counted]
             decision.changes.append(BatchesCounted(rows))
             self._counted.clear()
 
@@ -153,15 +153,14 @@ class Batches:
         """Return when the next batch is to be forgotten, or None."""
         return next(iter(self._expiries.values()), None)
 
-    def page(self, after: tuple[float, str] | None, limit: int) -> list[BatchCounts]:
+    def page(self, after: tuple[float, str] | None, limit: int) -> list[tuple[str, Batch]]:
         """Return batches, the youngest first, from beyond `after` (created at, id) on."""
         order = sorted(((b.created_at, i) for i, b in self._by_id.items()), reverse=True)
         chosen = [key for key in order if after is None or key < after][:limit]
-        return [counts_of(batch_id, self._by_id[batch_id]) for _, batch_id in chosen]
+        return [(batch_id, self._by_id[batch_id]) for _, batch_id in chosen]
 
 
-def counts_of(batch_id: str, batch: Batch, running: int = 0) -> BatchCounts:
-    """Return the counts of a batch as a record."""
+def _counts_of(batch_id: str, batch: Batch, running: int = 0) -> BatchCounts:
     return BatchCounts(
         batch_id,
         batch.created_at,
@@ -185,14 +184,8 @@ def answer_batch(state: State, command: AskBatch, now: float, decision: Decision
     batch = state.batches.find(command.batch_id)
     counts = None
     if batch is not None:
-        running = 0
-        if batch.live:
-            running = sum(
-                task.options is not None and task.options.batch == command.batch_id
-                for worker in state.workers
-                for task in worker.tasks.values()
-            )
-        counts = counts_of(command.batch_id, batch, running)
+        running = _running(state)[command.batch_id] if batch.live else 0
+        counts = _counts_of(command.batch_id, batch, running)
     decision.effects.append(
         AnswerBatch(command.session, command.request, counts, command.batch_id, command.after)
     )
@@ -200,5 +193,19 @@ def answer_batch(state: State, command: AskBatch, now: float, decision: Decision
 
 def list_batches(state: State, command: ListBatches, now: float, decision: Decision) -> None:
     """Answer which batches there are."""
-    page = state.batches.page(command.after, command.limit)
+    running = _running(state)
+    page = [
+        _counts_of(batch_id, batch, running[batch_id])
+        for batch_id, batch in state.batches.page(command.after, command.limit)
+    ]
     decision.effects.append(AnswerBatches(command.session, command.request, page))
+
+
+def _running(state: State) -> Counter[str]:
+    """Return how many tasks of each batch run; counted when asked for, so that leases cost none."""
+    return Counter(
+        task.options.batch
+        for worker in state.workers
+        for task in worker.tasks.values()
+        if task.options is not None and task.options.batch is not None
+    )

@@ -12,6 +12,8 @@ from typing import Any
 
 __all__ = [
     "Attempt",
+    "Batch",
+    "BatchCancellation",
     "Cancellation",
     "DeadLetter",
     "Schedule",
@@ -169,6 +171,58 @@ class DeadLetter:
     error: str
     traceback: str | None = field(default=None, repr=False)
     payload_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Tell how far the tasks of a batch are; `submitted` is the sum of the five counts after it.
+
+    Attributes:
+        batch_id: the batch.
+        submitted: how many tasks were accepted for it.
+        waiting: how many of them wait: queued, scheduled or retrying.
+        running: how many a subworker has.
+        success: how many returned.
+        failure: how many failed for good.
+        cancelled: how many were cancelled, or expired.
+        created_at: when the first one was accepted; aware, UTC.
+        finished_at: since when all of them are over; `None` if not all are. Aware, UTC.
+    """
+
+    batch_id: str
+    submitted: int
+    waiting: int
+    running: int
+    success: int
+    failure: int
+    cancelled: int
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        """Say whether all tasks that were submitted until now are over."""
+        return self.finished_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCancellation:
+    """Tell what came of asking to cancel a batch; truthy if nothing of it is left to run.
+
+    Attributes:
+        batch_id: the batch.
+        cancelled: how many of its tasks the call cancelled.
+        unfinished: how many it found live and aren't over when it returned. They still run, and are
+            cancelled as soon as they can be interrupted unless they end by themselves before; or
+            there was no room for them to be looked at, and they are as they were.
+    """
+
+    batch_id: str
+    cancelled: int
+    unfinished: int
+
+    def __bool__(self) -> bool:
+        return self.unfinished == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
