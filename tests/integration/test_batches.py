@@ -178,10 +178,14 @@ async def test_an_error_of_the_system_says_how_far_the_map_came(cluster):
     await cluster.start(registry_of(double))
     client = await cluster.client(timeout=0.3, retries=0)
     mapped = client.map("double", range(100), window=1)
-    with pytest.raises(ControlPlaneUnavailable, match=r"handed out [1-9]\d* results") as caught:
+
+    async def use():
         async for result in mapped:
             if result.result == 6:
                 await cluster.stop_control_plane()
+
+    with pytest.raises(ControlPlaneUnavailable, match=r"handed out [1-9]\d* results") as caught:
+        await use()
     assert mapped.batch_id in str(caught.value)
     with pytest.raises(SerializationError, match="had submitted 0 tasks"):
         await client.map("double", [object()])

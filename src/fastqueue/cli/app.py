@@ -14,6 +14,7 @@ import typer
 from fastqueue._version import __version__
 from fastqueue.cli import options
 from fastqueue.cli.arguments import expand
+from fastqueue.cli.batch_app import batch_app
 from fastqueue.cli.exit_codes import DONE, CheckedStdout, exiting, leave
 from fastqueue.cli.schedule_app import schedules_app
 from fastqueue.tasks.models import TaskPriority
@@ -41,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # the boxes cost more time than all the rest of `--help`
 )
 app.add_typer(schedules_app, name="schedules")
+app.add_typer(batch_app, name="batch")
 
 
 def main() -> None:

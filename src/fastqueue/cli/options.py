@@ -321,6 +321,10 @@ class SubmissionOptions(TypedDict, total=False):
             "says].",
         ),
     ]
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The batch it is counted in; see `fastqueue batch`."),
+    ]
 
 
 class SubmitCommandOptions(SubmissionOptions, ClientOptions, total=False):

@@ -11,6 +11,7 @@ import pytest
 from fastqueue.core import changes as ch
 from fastqueue.core.records import (
     AttemptRecord,
+    BatchCounts,
     Callback,
     NewTask,
     PendingCallback,
@@ -468,3 +469,37 @@ def test_a_run_and_its_schedules_advance_are_rolled_back_together(store: Store) 
     store.rollback()
     assert list(store.load(0.0).schedules) == [scheduled("a")]
     assert not store.find_live(["run"])
+
+
+def test_the_counts_of_batches_and_their_live_tasks_are_kept(store: Store) -> None:
+    first, second = BatchCounts("b", 1.0, 5.0, 3, 1, 0, 0), BatchCounts("c", 2.0, 2.0, 1, 0, 0, 0)
+    commit(
+        store,
+        ch.BatchTasksAdded([("b", "1"), ("c", "2"), ("b", "3"), ("b", "2")]),
+        ch.BatchesCounted([first, second]),
+    )
+    assert store.list_batch("b", "", 10) == ["1", "2", "3"]
+    assert store.list_batch("b", "1", 1) == ["2"]
+    assert store.list_batch("nothing", "", 10) == []
+    counted = BatchCounts("b", 1.0, 9.0, 3, 1, 1, 0)
+    commit(store, ch.BatchTasksEnded([("b", "2")]), ch.BatchesCounted([counted]))
+    assert store.list_batch("b", "", 10) == ["1", "3"]
+    assert sorted(store.load(10.0).batches, key=lambda one: one[0].batch_id) == [
+        (counted, 1.0),
+        (second, 8.0),
+    ]
+    commit(store, ch.BatchForgotten("c"), ch.BatchForgotten("never counted"))
+    assert [counts.batch_id for counts, _ in store.load(10.0).batches] == ["b"]
+
+
+def test_counts_that_are_rolled_back_never_were(store: Store) -> None:
+    commit(store, ch.BatchesCounted([BatchCounts("b", 1.0, 5.0, 3, 1, 0, 0)]))
+    store.write(
+        [
+            ch.BatchTasksAdded([("b", "1")]),
+            ch.BatchesCounted([BatchCounts("b", 1.0, 6.0, 4, 1, 0, 0)]),
+        ]
+    )
+    store.rollback()
+    assert store.list_batch("b", "", 10) == []
+    assert [counts.submitted for counts, _ in store.load(5.0).batches] == [3]
