@@ -6,6 +6,7 @@ the source changes the fault with it; a new rule of the core deserves a fault he
 
 from __future__ import annotations
 
+from tests.simulation.batch_mutants import BATCH_MUTANTS
 from tests.simulation.mutant import Mutant
 from tests.simulation.queue_mutants import QUEUE_MUTANTS
 
@@ -1046,4 +1047,5 @@ MUTANTS = (
     *_TIMING,
     *_WAITING,
     *QUEUE_MUTANTS,
+    *BATCH_MUTANTS,
 )

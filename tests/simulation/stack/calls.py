@@ -172,6 +172,8 @@ class Calls:
             asked["countdown"] = chance.choice((0.0, 0.05, 0.4, 2.0, 6.0))
             ledger.due[key] = self.world.wall() + asked["countdown"]
         if chance.random() < 0.2:
+            asked["batch"] = chance.choice(("nightly", "hourly"))
+        if chance.random() < 0.2:
             asked["expires"] = chance.choice((0.0, 0.05, 0.4, 2.0, 6.0))
             ledger.expires[key] = self.world.wall() + asked["expires"]
         if name != "once" and chance.random() < 0.2:

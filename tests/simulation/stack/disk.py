@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tests.simulation.batches import WitnessedStore
+
 from fastqueue.core import changes as ch
 from fastqueue.errors import StoreError, StoreFull
-from fastqueue.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     import random
@@ -25,7 +26,7 @@ _FREE_BYTES = 1_000_000
 _NOTICED_S = 0.5
 
 
-class SimulatedStore(MemoryStore):
+class SimulatedStore(WitnessedStore):
     """Keep the queue on a disk that is slow, full or broken now and then.
 
     A process that is killed in a commit finds all of it on the disk afterwards or nothing: that is
