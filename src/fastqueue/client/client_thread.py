@@ -7,6 +7,7 @@ call of it is either taken and answered, or told that the client was stopped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from concurrent.futures import CancelledError
@@ -84,6 +85,15 @@ class ClientThread:
         except BaseException:
             future.cancel()
             raise
+
+    def tell(self, do: Callable[[], None]) -> None:
+        """Have something done on the client's loop, without waiting; nothing once it is over.
+
+        It takes no lock: the collector of garbage may call it anywhere, and in any thread.
+        """
+        if self._pid == os.getpid():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(do)
 
     def stop(self) -> None:
         """Wait until everything submitted is acknowledged, then end; twice does no harm."""

@@ -5,13 +5,11 @@ The ids are read in the caller's thread, wherever they come from; the waiting is
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from fastqueue.client.completion import Completion
-from fastqueue.errors import ClientStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,9 +42,6 @@ def iterate_completed_in(
         for task_id in some:
             waits.add(task_id)
 
-    async def close(_: Client) -> None:
-        waits.close()
-
     waits = thread.call(begin)
     try:
         while True:
@@ -59,5 +54,4 @@ def iterate_completed_in(
             assert result is not None
             yield result
     finally:
-        with contextlib.suppress(ClientStateError):
-            thread.call(close)
+        thread.tell(waits.close)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -201,9 +200,6 @@ def _run_in(
     async def begin(client: Submitting) -> Window:
         return call.window(client)
 
-    async def close(_: Submitting) -> None:
-        window.close()
-
     window = thread.call(begin)
     is_over = False
     try:
@@ -219,5 +215,4 @@ def _run_in(
                 return
             yield from thread.call(lambda _: window.take())
     finally:
-        with contextlib.suppress(ClientStateError):
-            thread.call(close)
+        thread.tell(window.close)
