@@ -113,6 +113,22 @@ async def test_only_an_admin_inspects_where_each_role_has_a_token(cluster) -> No
     assert (await admin.submit_task("add", (1, 2))).result == 3
 
 
+async def test_a_client_for_submitting_alone_asks_for_and_cancels_a_batch_but_lists_none(
+    cluster,
+) -> None:
+    await start(cluster, **ROLES)
+    client = await cluster.client(token=SUBMIT)
+    await client.options(batch="b", countdown=3600).delay("add", 1, 2)
+    assert (await client.cancel_batch("b")).cancelled == 1
+    batch = await client.batch("b")
+    assert batch is not None
+    assert batch.cancelled == 1
+    with pytest.raises(SubmissionRefused, match="token_admin"):
+        await anext(client.batches())
+    admin = await cluster.client(token=ADMIN)
+    assert [known.batch_id async for known in admin.batches()] == ["b"]
+
+
 async def test_a_repeated_hello_and_proof_are_refused(cluster) -> None:
     await start(cluster)
     reader, writer = await connect(cluster)

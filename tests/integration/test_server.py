@@ -15,7 +15,7 @@ from fastqueue import Client
 from fastqueue.config import Address, ControlPlaneSettings
 from fastqueue.control_plane.app import ControlPlane
 from fastqueue.control_plane.listener import Listener
-from fastqueue.core.records import NewTask
+from fastqueue.core.records import NewTask, TaskOptions
 from fastqueue.errors import ConfigurationError, ControlPlaneUnavailable
 from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
@@ -49,6 +49,10 @@ async def _is_hung_up(reader: asyncio.StreamReader) -> bool:
         return await bounded(reader.read()) == b""
     except ConnectionResetError:
         return True
+
+
+def _in_batch(batch: str) -> NewTask:
+    return NewTask("id", "add", 2, 0, b"", options=TaskOptions(batch=batch))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,10 @@ async def test_a_stranger_is_dropped_and_the_others_are_served(cluster, garbage,
         msg.encode([1, 1, [["", "add", 2, 0, b""]]]),
         msg.encode([1, 1, [["id", "add\n\x1b[2J", 2, 0, b""]]]),
         msg.encode([1, 1, [["i\nd", "add", 2, 0, b""]]]),
+        msg.encode(msg.Submit(1, [_in_batch("b\x1b[2J")])),
+        msg.encode(msg.Submit(1, [_in_batch("b" * 101)])),
+        msg.encode(msg.AskBatch(1, "")),
+        msg.encode(msg.AskBatch(1, "b", "i" * 65)),
         msg.encode(msg.Report(1, [])),
         msg.encode(msg.Ready(["add"], 1, [])),
     ],
