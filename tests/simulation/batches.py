@@ -29,6 +29,7 @@ class _Happened:
     submitted: Counter[str] = field(default_factory=Counter)
     ended: dict[str, Counter[TaskStatus]] = field(default_factory=dict)
     batch_of: dict[str, str] = field(default_factory=dict)
+    counted: int = 0
     forgotten: int = 0
 
 
@@ -67,6 +68,7 @@ class WitnessedStore(MemoryStore):
                 for result in change.results:
                     if batch := happened.batch_of.pop(result.task_id, None):
                         happened.ended[batch][result.status] += 1
+                        happened.counted += 1
             case ch.BatchForgotten():
                 assert change.batch_id not in happened.batch_of.values(), (
                     "a live batch is forgotten"

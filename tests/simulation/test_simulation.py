@@ -73,6 +73,8 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["due"] += world.waits.due
         seen["expired"] += world.waits.expired
         seen["tried again"] += world.waits.retried
+        seen["counted"] += world.store.happened.counted
+        seen["forgotten"] += world.store.happened.forgotten
     wanted = {
         "recorded": 1_000,
         "refused": 20,
@@ -92,6 +94,8 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "due": 200,
         "expired": 100,
         "tried again": 200,
+        "counted": 200,
+        "forgotten": 50,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen
 
