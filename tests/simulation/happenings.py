@@ -203,10 +203,10 @@ class Happenings(Controlling):
             expires_at = at + chance.choice((0.0, 0.05, 0.4, 2.0, 9.0, 3700.0))
         if chance.random() < 0.3:
             retries = chance.choice((0, 1, 3))
-        options = TaskOptions(due_at, expires_at, retries, fair_key=chance.choice(FAIR_KEYS))
-        return self.with_unique_key(options) if chance.random() < 0.3 else options
+        fair_key = chance.choice(FAIR_KEYS)
         batch = chance.choice(BATCHES) if chance.random() < 0.6 else None
-        return TaskOptions(due_at, expires_at, retries, batch=batch)
+        options = TaskOptions(due_at, expires_at, retries, fair_key=fair_key, batch=batch)
+        return self.with_unique_key(options) if chance.random() < 0.3 else options
 
     def retries_of(self, task_id: str) -> int:
         """Return how often a task may be tried again."""

@@ -150,7 +150,7 @@ async def _fill(window: Window, source: Source[Any]) -> None:
     while window.room and not source.is_over:
         asked = source.ask()
         if asked is not None:
-            waits_for = {asked, window.first} if len(window) else {asked}
+            waits_for: set[asyncio.Future[Any]] = {asked, window.first} if len(window) else {asked}
             await asyncio.wait(waits_for, return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
                 return
