@@ -53,6 +53,7 @@ class Completion:
 
         Raises:
             TypeError: the id isn't text.
+            ClientStateError: the client was stopped.
         """
         if task_id in self._waiters:
             return
@@ -61,14 +62,14 @@ class Completion:
         if known is not None and not isinstance(known, TaskStatus):
             self._waiters[task_id] = None
             self._finished.put_nowait((task_id, known))
-        elif known is None and not is_possible_id(task_id):
-            self._waiters[task_id] = None
-            self._finished.put_nowait((task_id, None))
-        else:
-            waiter = self._waiters[task_id] = results.wait(task_id)
-            waiter.add_done_callback(lambda w: self._finish(task_id, w))
-            if known is None:
-                self._foreign.append(task_id)
+            return
+        is_possible = is_possible_id(task_id)
+        waiter = self._waiters[task_id] = results.wait(task_id)
+        waiter.add_done_callback(lambda w: self._finish(task_id, w))
+        if not is_possible:
+            waiter.set_result(None)
+        elif known is None:
+            self._foreign.append(task_id)
 
     def _finish(self, task_id: str, waiter: Waiter) -> None:
         if waiter.cancelled():
@@ -89,7 +90,7 @@ class Completion:
             ResultExpired: a task is unknown, or its result is evicted.
             ClientStateError: the client was stopped.
         """
-        if self._foreign:
+        if self._foreign and self._finished.empty():
             foreign, self._foreign = self._foreign, []
             await self._within_time(self._connection.watch(foreign))
         if self._finished.empty():
@@ -104,6 +105,7 @@ class Completion:
         if outcome is not None:
             return to_task_result(outcome)
         if waiter is not None:
+            self._connection.results.stop_waiting(task_id, waiter)
             waiter.result()
         raise ResultExpired(
             f"task {task_id} is unknown to the control plane, or its result is evicted",
