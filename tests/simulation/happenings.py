@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tests.simulation.controlling import FAIR_KEYS, QUEUES, Controlling
 from tests.simulation.peers import SimulatedClient, SimulatedSubworker
 
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import Callback, HeldLease, Lease, NewTask, Outcome, TaskOptions
+from fastqueue.core.schedule_records import ScheduleSpec
+from fastqueue.tasks.timetable import MissedRuns, Overlap, Timetable
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
     from tests.simulation.batches import WitnessedStore
+    from tests.simulation.rota import Rota
     from tests.simulation.waiting import Waits
 
     from fastqueue.control_plane.engine import Engine
@@ -29,6 +32,8 @@ AT_MOST_ONCE = frozenset({"pow"})
 RETRIES = {"add": 2, "mul": 0, "pow": 1, "ghost": 0}
 # More than are remembered at one time.
 BATCHES = tuple(f"batch-{n}" for n in range(6))
+SCHEDULE_IDS = ("hourly", "often", "seldom")
+DEFINED = "task:add"
 ADDRESSES = tuple(f"tcp://127.0.0.1:{port}" for port in (6001, 6002, 6003, 6004))
 
 
@@ -57,6 +62,7 @@ class Happenings(Controlling):
     begun_once: dict[str, int]
     submitted: dict[str, NewTask]
     waits: Waits
+    rota: Rota
     # Subworkers whose supervisor told of their end, with what had begun in them.
     dead: dict[str, frozenset[int] | None]
     # By token, tasks whose own process was reported dead.
@@ -103,6 +109,9 @@ class Happenings(Controlling):
             (2, self.control_queue),
             (2, self.control_limit),
             (0.3, self.purge),
+            (2, self.put_schedule),
+            (2, self.change_schedule),
+            (1, self.run_schedule_now),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
@@ -130,6 +139,63 @@ class Happenings(Controlling):
     def jump_clock(self) -> None:
         """Set the wall clock, forward or back; only what waits for a time of day may notice."""
         self.clock_error_s += self.random.choice((-3600.0, -5.0, 5.0, 3600.0))
+
+    def put_schedule(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            spec = self._new_schedule(self.random.choice(SCHEDULE_IDS), self.random.choice(NAMES))
+            replaces = self.random.random() < 0.5
+            self.rota.touched.add(spec.schedule_id)
+            self.put(cmd.PutSchedule(client.session, 0, spec, replaces, self.wall()))
+
+    def _new_schedule(self, schedule_id: str, name: str) -> ScheduleSpec:
+        chance = self.random
+        every_s = chance.choice((2.0, 7.0, 60.0, 900.0))
+        return ScheduleSpec(
+            schedule_id,
+            Timetable(
+                every_s=every_s,
+                jitter_s=chance.choice((0.0, 0.0, every_s)),
+                count_max=chance.choice((None, None, None, 3)),
+            ),
+            name,
+            chance.choice((0, 2, 3)),
+            0,
+            b"run" * chance.randint(1, 4),
+            missed=chance.choice(tuple(MissedRuns)),
+            window_s=every_s * chance.choice((0.5, 3.0, 8.0)),
+            overlap=chance.choice(tuple(Overlap)),
+        )
+
+    def change_schedule(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            schedule_id = self.random.choice((*SCHEDULE_IDS, DEFINED))
+            action = self.random.choice(("pause", "resume", "resume", "delete"))
+            self._change_schedule(client, schedule_id, action)
+
+    def _change_schedule(
+        self,
+        client: SimulatedClient,
+        schedule_id: str,
+        action: Literal["pause", "resume", "delete"],
+    ) -> None:
+        self.rota.touched.add(schedule_id)
+        if action == "delete":
+            self.rota.deleted.add(schedule_id)
+        self.put(cmd.ChangeSchedule(client.session, 0, schedule_id, action, self.wall()))
+
+    def run_schedule_now(self) -> None:
+        client = self._connected(self.clients)
+        if client is not None:
+            schedule_id = self.random.choice((*SCHEDULE_IDS, DEFINED))
+            self.last_id += 1
+            task_id = f"{self.last_id:06d}-{self.last_id}"
+            self.rota.touched.add(schedule_id)
+            self.rota.asked.add(task_id)
+            for _ in range(self.random.choice((1, 1, 2))):
+                at = self.wall()
+                self.put(cmd.RunScheduleNow(client.session, 0, schedule_id, task_id, at))
 
     def put(self, command: cmd.Command) -> None:
         self.engine.put(command)
@@ -208,9 +274,16 @@ class Happenings(Controlling):
         options = TaskOptions(due_at, expires_at, retries, fair_key=fair_key, batch=batch)
         return self.with_unique_key(options) if chance.random() < 0.3 else options
 
+    def new_of(self, task_id: str) -> NewTask:
+        """Return what was submitted under an id; what a schedule did is first seen in the store."""
+        if task_id not in self.submitted:
+            tables = self.store._tables
+            self.submitted[task_id] = tables.tasks[tables.keys[task_id]].new
+        return self.submitted[task_id]
+
     def retries_of(self, task_id: str) -> int:
         """Return how often a task may be tried again."""
-        new = self.submitted[task_id]
+        new = self.new_of(task_id)
         asked = new.options.retries if new.options is not None else None
         return RETRIES[new.name] if asked is None else asked
 
@@ -259,6 +332,9 @@ class Happenings(Controlling):
         # What it said before may have come to a core that didn't know it.
         self.blocked_at.pop(peer.instance, None)
         held = [HeldLease(i, lease.token, lease.attempt) for i, lease in peer.held.items()]
+        at = self.wall()
+        if "add" in peer.names:
+            self.rota.note_word(min(peer.started_at, at), peer.schedules)
         self.put(
             cmd.WorkerReady(
                 peer.session,
@@ -269,6 +345,9 @@ class Happenings(Controlling):
                 held,
                 at_most_once=AT_MOST_ONCE,
                 queues=peer.queues,
+                schedules=peer.schedules,
+                started_at=peer.started_at,
+                at=at,
             )
         )
         for sequence, outcomes in peer.unacknowledged.items():
@@ -304,9 +383,16 @@ class Happenings(Controlling):
         else:
             self.disconnect(peer)
         peer.instance = f"{peer.instance}'"
+        self._start(peer)
         peer.held.clear()
         peer.begun.clear()
         peer.unacknowledged.clear()
+
+    def _start(self, peer: SimulatedSubworker) -> None:
+        """Begin a process: by its version of the code a task has a schedule, another, or none."""
+        peer.started_at = self.wall()
+        is_scheduled = "add" in peer.names and self.random.random() < 0.5
+        peer.schedules = [self._new_schedule(DEFINED, "add")] if is_scheduled else []
 
     def begin(self) -> None:
         """Begin some of what a subworker holds, connected or not."""

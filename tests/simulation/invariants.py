@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.batches import check_batches
 from tests.simulation.controlling import may_begin
+from tests.simulation.rota import check_schedules, schedules_due
 from tests.simulation.waiting import check_waiting, waiting_due
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS
@@ -34,6 +35,7 @@ def check(core: Core, store: WitnessedStore, crashed_alone: frozenset[str] = fro
     _check_bounds(core)
     check_waiting(core, store)
     check_batches(core, store)
+    check_schedules(core, store)
 
 
 def _check_tasks(core: Core, store: MemoryStore, crashed_alone: frozenset[str]) -> None:
@@ -189,6 +191,7 @@ def true_due(core: Core, book: LeaseBook, store: MemoryStore) -> float | None:
             dues.append(lane.parked.opens_at)
         elif shut and may_wait and state.workers.offering(lane.name, lane.queue):
             dues.append(max(state.leases_begin_at, *(gate.opens_at for gate in shut)))
+    dues.append(schedules_due(core, store))
     if book._lazy:
         dues.append(book._lazy_due)
     return min((due for due in dues if due is not None), default=None)
@@ -237,4 +240,5 @@ def memory_of(core: Core) -> dict[str, Any]:
             i: (b.created_at, b.changed_at, b.submitted, b.success, b.failure, b.cancelled)
             for i, b in state.batches._by_id.items()
         },
+        "schedules": dict(state.schedules._by_id),
     }

@@ -27,6 +27,8 @@ _OPENING = "core/opening.py"
 _OUTBOX = "core/outbox.py"
 _REQUESTS = "core/requests.py"
 _RETENTION = "core/retention.py"
+_SCHEDULES = "core/schedules.py"
+_SCHEDULING = "core/scheduling.py"
 _STATE = "core/state.py"
 _SUBMISSION = "core/submission.py"
 _SUSPECTS = "core/suspects.py"
@@ -1036,6 +1038,156 @@ _WAITING = (
     ),
 )
 
+_BY_THE_CLOCK = (
+    Mutant(
+        "a run is submitted and its schedule stays where it was",
+        _SCHEDULING,
+        "    if put:\n        decision.changes.append(SchedulesAdvanced(put))\n",
+        "",
+        "after a crash it would run again",
+    ),
+    Mutant(
+        "schedules aren't read at a start",
+        _STORE,
+        "            schedules=list(tables.schedules.values()),\n",
+        "",
+        "none of them would ever run again",
+    ),
+    Mutant(
+        "a clock that is set isn't looked at while a schedule waits",
+        _SCHEDULES,
+        "        return max(0.0, min(wait_s, LOOK_AGAIN_S))\n",
+        "        return max(0.0, wait_s)\n",
+        "what is due by the clock that was set forward would wait for hours",
+    ),
+    Mutant(
+        "a schedule goes back with the clock",
+        _SCHEDULES,
+        "    settled_at = max(settled_at, state.settled_at)\n",
+        "",
+        "what has run would come again",
+    ),
+    Mutant(
+        "a run that is known is submitted again",
+        _SCHEDULING,
+        'Submit(0, 0, "", at, tasks, seen)',
+        'Submit(0, 0, "", at, tasks)',
+        "a schedule that was made anew after the clock was set back would run a time twice",
+    ),
+    Mutant(
+        "what a restart has delayed is taken for missed",
+        _SCHEDULES,
+        "    if at - oldest <= late_s or spec.missed is MissedRuns.ALL:\n",
+        "    if spec.missed is MissedRuns.ALL:\n",
+        "of two runs that came due in a restart one would be lost",
+    ),
+    Mutant(
+        "an outage is no outage",
+        _SCHEDULES,
+        "    if at - oldest <= late_s or spec.missed is MissedRuns.ALL:\n",
+        "    if True:\n",
+        "after a day all runs of a day would come at once",
+    ),
+    Mutant(
+        "the window of missed runs has no end",
+        _SCHEDULES,
+        "            since = max(since, math.nextafter(window_begins_at, -math.inf))\n",
+        "",
+        "what is older than the window would be run",
+    ),
+    Mutant(
+        "nobody asks whether the run before is over",
+        _SCHEDULES,
+        '    before = "" if spec.overlap is Overlap.ALLOW else state.last_task_id\n',
+        '    before = ""\n',
+        "runs that may not overlap would",
+    ),
+    Mutant(
+        "a run that is only stored counts as over",
+        _SCHEDULING,
+        "    return task_id in state.tasks or task_id in command.stored\n",
+        "    return task_id in state.tasks\n",
+        "runs that may not overlap would, behind a long queue",
+    ),
+    Mutant(
+        "the older run isn't cancelled",
+        _SCHEDULING,
+        "    if older:\n",
+        "    if False:\n",
+        "it was to make way for the newer one",
+    ),
+    Mutant(
+        "runs that may not overlap are made several at a time",
+        _SCHEDULES,
+        "        limit = budget if spec.overlap is Overlap.ALLOW else 1\n",
+        "        limit = budget\n",
+        "the second can't look at the first, which nobody has stored",
+    ),
+    Mutant(
+        "a paused schedule runs",
+        _SCHEDULES,
+        "    if state.next_at is None or state.is_paused or state.is_withdrawn:\n",
+        "    if state.next_at is None or state.is_withdrawn:\n",
+        "somebody has paused it",
+    ),
+    Mutant(
+        "a withdrawn schedule runs",
+        _SCHEDULES,
+        "    if state.next_at is None or state.is_paused or state.is_withdrawn:\n",
+        "    if state.next_at is None or state.is_paused:\n",
+        "its definition has none any more",
+    ),
+    Mutant(
+        "a run that there is no room for is taken for one that was",
+        _SCHEDULING,
+        "        elif refusal.code in _PASSING:\n",
+        "        elif False:\n",
+        "it would be lost, although there is room a moment later",
+    ),
+    Mutant(
+        "what there was no room for is tried again at once",
+        _SCHEDULES,
+        "        self.held_off_until = now + LOOK_AGAIN_S\n",
+        "",
+        "the control plane would spin",
+    ),
+    Mutant(
+        "jitter is left out",
+        _SCHEDULES,
+        "    return jittered(state.spec.timetable, state.spec.schedule_id, state.next_at)\n",
+        "    return state.next_at\n",
+        "a run would start at its time, with all others",
+    ),
+    Mutant(
+        "whichever subworker connects last decides",
+        _SCHEDULING,
+        "        if found is not None and started_at <= found.decided_at:\n            continue\n",
+        "",
+        "an old version that connects anew would change the schedule of the new one",
+    ),
+    Mutant(
+        "a definition that has no schedule any more keeps it",
+        _SCHEDULING,
+        "        return replace(found, is_withdrawn=True, decided_at=started_at)\n",
+        "        return replace(found, decided_at=started_at)\n",
+        "it would run for ever",
+    ),
+    Mutant(
+        "there may be any number of schedules",
+        _SCHEDULES,
+        "            old is not None or len(self._by_id) < self._limits.schedules_max\n",
+        "            True\n",
+        "all of them are in memory",
+    ),
+    Mutant(
+        "a turn submits any number of runs",
+        _SCHEDULES,
+        "            budget -= max(1, len(runs.runs))\n",
+        "",
+        "nobody else would be served meanwhile",
+    ),
+)
+
 MUTANTS = (
     *_DURABILITY,
     *_FENCING,
@@ -1048,4 +1200,5 @@ MUTANTS = (
     *_WAITING,
     *QUEUE_MUTANTS,
     *BATCH_MUTANTS,
+    *_BY_THE_CLOCK,
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastqueue.core.records import Lease, NewTask, Outcome, PendingCallback
+    from fastqueue.core.schedule_records import ScheduleSpec
 
 
 class SimulatedClient:
@@ -59,6 +60,9 @@ class SimulatedSubworker:
         self.last_sequence = 0
         # It was stopped, or its host vanished: it is connected and says nothing.
         self.is_stopped = False
+        # Of its definitions, by this process's version of them; and when that started.
+        self.schedules: list[ScheduleSpec] = []
+        self.started_at = 0.0
 
     def end(self) -> None:
         """Lose the connection; what it runs goes on."""

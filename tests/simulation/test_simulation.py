@@ -75,6 +75,11 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["tried again"] += world.waits.retried
         seen["counted"] += world.store.happened.counted
         seen["forgotten"] += world.store.happened.forgotten
+        seen["fired"] += len(world.rota.fired)
+        seen["left out"] += world.rota.left_out
+        seen["missed"] += world.rota.missed
+        seen["cancelled for a newer one"] += world.rota.cancelled
+        seen["decided"] += world.rota.decided
     wanted = {
         "recorded": 1_000,
         "refused": 20,
@@ -96,6 +101,11 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "tried again": 200,
         "counted": 200,
         "forgotten": 50,
+        "fired": 200,
+        "left out": 20,
+        "missed": 10,
+        "cancelled for a newer one": 20,
+        "decided": 5,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen
 

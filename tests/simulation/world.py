@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from tests.simulation.batches import WitnessedStore
 from tests.simulation.controlling import QUEUES, check_purges
-from tests.simulation.happenings import AT_MOST_ONCE, DISK_FREE_MIN, NAMES, Happenings
+from tests.simulation.happenings import (
+    AT_MOST_ONCE,
+    DEFINED,
+    DISK_FREE_MIN,
+    NAMES,
+    SCHEDULE_IDS,
+    Happenings,
+)
 from tests.simulation.invariants import (
     check,
     check_new_leases,
@@ -25,20 +32,21 @@ from tests.simulation.invariants import (
     true_due,
 )
 from tests.simulation.peers import SimulatedClient, SimulatedSubworker
+from tests.simulation.rota import Rota
 from tests.simulation.waiting import Waits
 
 from fastqueue.control_plane.engine import Engine
 from fastqueue.core import commands as cmd
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.limits import CoreLimits
-from fastqueue.core.records import Result
+from fastqueue.core.records import NewTask, Result
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastqueue.core.records import Lease, NewTask
+    from fastqueue.core.records import Lease
     from fastqueue.store.base import NumberedCallback
 
 LIMITS = CoreLimits(
@@ -61,6 +69,9 @@ LIMITS = CoreLimits(
     disk_free_min=DISK_FREE_MIN,
     waiting_read_max=3,
     watched_max=10,
+    schedules_max=3,
+    schedules_bytes_max=30,
+    schedule_runs_max=3,
 )
 # No timer of the core is longer, with these limits.
 LONGEST_WAIT_S = 31.0
@@ -134,8 +145,11 @@ class World(Happenings):
         self.submitted: dict[str, NewTask] = {}
         self.failures_of: dict[int, int] = {}
         self.waits = Waits()
+        self.rota = Rota()
         self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
         self.called_back: dict[str, int] = defaultdict(int)
+        for subworker in self.subworkers:
+            self._start(subworker)
         self.boot()
 
     # -- the control plane
@@ -228,10 +242,12 @@ class World(Happenings):
         tokens = {task.task_id: task.token for task in held}
         holders = {task.task_id: task.worker.instance for task in held if task.worker is not None}
         self.waits.begin(self.store)
+        self.rota.begin(self.store)
         core = self.engine.core
         stale = core.state.stale_outcomes
         stored, recorded = set(tables.keys), set(tables.results)
         await self.engine.turn(self)
+        self._note_runs()
         self._check_room(stored, recorded)
         self.stale += core.state.stale_outcomes - stale
         for task in self.store._tables.tasks.values():
@@ -240,7 +256,7 @@ class World(Happenings):
                 self.losses[task_id] += 1
                 # One that is told dead may be adopted and given up within one turn.
                 if task_id in tokens:
-                    token = tokens[task_id]
+                    token = self._lease_lost(task_id, tokens[task_id])
                     assert token not in self.recorded_tokens, "a lease was lost once reported"
                     self.lost_tokens.add(token)
                     if token in self.crashed_alone:
@@ -264,6 +280,18 @@ class World(Happenings):
                 ready = len(self.engine.core.state.lanes.by_id[command.lane_id].ready)
                 assert ready + len(command.tasks) <= LIMITS.window_max, "a refill is too large"
 
+    def _note_runs(self) -> None:
+        """Check what schedules did; what they have submitted is acknowledged as any other task."""
+        by_clients = {i for client in self.clients for i in client.submitted}
+        for task_id in self.rota.check(self.store, self.engine.core, by_clients):
+            if task_id in self.store._tables.keys:
+                self.new_of(task_id)
+            else:
+                # A client cancelled it in the turn in which it was asked for.
+                result = self.store._tables.results[task_id][2]
+                self.submitted.setdefault(task_id, NewTask(task_id, result.name, 2, 0, b"run"))
+            self.acknowledged.add(task_id)
+
     def _check_retried(self, task_id: str, error: str) -> None:
         """Assert that an attempt that is followed by another was the task's last until then."""
         token = self.token_of[error.encode()]
@@ -280,6 +308,11 @@ class World(Happenings):
             new = {*tables.keys, *tables.results} - stored - recorded
             assert not new, "a task was taken although there is no room"
             self.recorded_while_short += len(tables.results.keys() - recorded)
+
+    def _lease_lost(self, task_id: str, token: int) -> int:
+        """Return which lease of a task a turn ended: one that was adopted in it, perhaps."""
+        later = (t for t, i in self.crashed_alone.items() if i == task_id and t > token)
+        return next((t for t in later if t not in self.lost_tokens), token)
 
     def _check_blame(self, instance: str, token: int) -> None:
         """Assert that a crash was rightly counted for the task that a subworker held."""
@@ -462,7 +495,9 @@ class World(Happenings):
                     assert lease.name in subworker.names, "a task went where nobody offers it"
                     assert self._is_served(subworker, lease), "a task went where nobody serves it"
                     assert lease.task_id not in self.recorded, "a recorded task is run again"
-                    assert lease.payload == lease.task_id.encode(), "a payload got mixed up"
+                    assert lease.payload == self.new_of(lease.task_id).payload, (
+                        "a payload is mixed up"
+                    )
                     self.waits.check_leased(lease, self.retries_of(lease.task_id))
                     self.failures_of[lease.token] = lease.failures
                     subworker.held[lease.task_id] = lease
@@ -476,7 +511,7 @@ class World(Happenings):
                     subworker.held.pop(task_id, None)
 
     def _is_served(self, subworker: SimulatedSubworker, lease: Lease) -> bool:
-        return not subworker.queues or self.submitted[lease.task_id].queue in subworker.queues
+        return not subworker.queues or self.new_of(lease.task_id).queue in subworker.queues
 
     # -- the end of all faults
 
@@ -504,6 +539,8 @@ class World(Happenings):
             if not subworker.is_stopped:
                 subworker.capacity = 5
                 self.put(cmd.SetCapacity(subworker.session, 5))
+        for schedule_id in (*SCHEDULE_IDS, DEFINED):
+            self._change_schedule(self.clients[0], schedule_id, "pause")
         for _ in range(2_000):
             await self.turn()
             self._work()

@@ -77,7 +77,7 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 send(effect.session, msg.CancelRunning(list(effect.tasks)))
             case fx.RevokeLeases():
                 send(effect.session, msg.Revoked(list(effect.task_ids)))
-            case fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect():
+            case fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect() | fx.AnswerSchedules():
                 send(effect.session, _answer(engine, effect))
             case fx.Refill():
                 _refill(engine, effect)
@@ -109,8 +109,6 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 _log_quarantined(effect)
             case fx.TellBlocked():
                 _log_blocked(effect)
-            case fx.AnswerSchedules():
-                send(effect.session, _answer_schedules(effect))
             case fx.TellSchedule():
                 logger.warning("schedule %s %s", effect.schedule_id, effect.what)
             case fx.CloseSession():
@@ -276,8 +274,15 @@ def _load_purged(engine: Engine, effect: fx.LoadPurged) -> None:
     engine.put_first(PurgedLoaded(effect.queue, effect.last, tasks, engine.wall(), is_last))
 
 
-def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect) -> object:
+def _answer(
+    engine: Engine,
+    effect: fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect | fx.AnswerSchedules,
+) -> object:
     match effect:
+        case fx.AnswerSchedules():
+            if effect.refusal:
+                return msg.Failed(effect.request, effect.code, effect.refusal, 1.0)
+            return msg.Inspected(effect.request, effect.answer)
         case fx.AnswerCancel():
             return _answer_cancel(engine, effect)
         case fx.AnswerWatch():
@@ -297,12 +302,6 @@ def _answer(engine: Engine, effect: fx.AnswerCancel | fx.AnswerWatch | fx.Answer
             return msg.Inspected(effect.request, effect.answer)
         case _:
             assert_never(effect)
-
-
-def _answer_schedules(effect: fx.AnswerSchedules) -> object:
-    if effect.refusal:
-        return msg.Failed(effect.request, effect.code, effect.refusal, 1.0)
-    return msg.Inspected(effect.request, effect.answer)
 
 
 def _answer_batch(engine: Engine, effect: fx.AnswerBatch) -> msg.Inspected:

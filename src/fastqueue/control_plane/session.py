@@ -244,8 +244,14 @@ def _problem_of(spec: ScheduleSpec) -> str:
     options = spec.options
     if options is not None and (options.due_at is not None or options.expires_at is not None):
         return "a schedule's runs have no times of their own: it has a timetable, and expires_s"
+    if options is not None and options.unique_key:
+        return (
+            "a schedule's runs have no unique key: what becomes of two at a time says its overlap"
+        )
     if options is not None and not (options.batch or "").isprintable():
         return f"its batch has an unprintable character in it: {options.batch!r}"
+    if options is not None and not options.fair_key.isprintable():
+        return f"its fair_key has an unprintable character in it: {options.fair_key!r}"
     return ""
 
 

@@ -308,8 +308,15 @@ def change_schedule(state: State, command: ChangeSchedule, now: float, decision:
     elif found.is_paused != (command.action == "pause"):
         found = replace(found, is_paused=not found.is_paused)
         if not found.is_paused:
-            # What came due meanwhile is not made up for.
-            found = advanced(found, command.at)
+            try:
+                # What came due meanwhile is not made up for.
+                found = advanced(found, command.at)
+            except ConfigurationError as error:
+                refusal = f"schedule {command.schedule_id!r} can't be resumed: {error}"
+                decision.effects.append(
+                    AnswerSchedules(session, request, None, "schedule", refusal)
+                )
+                return
         schedules.put(found)
         decision.changes.append(SchedulesAdvanced([found]))
     decision.effects.append(AnswerSchedules(session, request, found))

@@ -9,6 +9,7 @@ does.
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -25,6 +26,8 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the clock on a wall knows no zon
 _SHIFTS_APART_S = 7 * 24 * 3600
 
 
+# What fires is asked for once to be run and once to be put off; and many fire on the hour.
+@functools.lru_cache(maxsize=1_024)
 def next_of_cron(cron: str, zone: tzinfo, after: float) -> float | None:
     """Return the first time strictly after `after`, in seconds since the epoch; None if none is.
 

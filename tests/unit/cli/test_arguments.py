@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fastqueue.cli.arguments import expand, parse_kwargs, parse_moment, parse_value, split_modules
+from fastqueue.cli.arguments import (
+    expand,
+    parse_kwargs,
+    parse_moment,
+    parse_span,
+    parse_value,
+    split_modules,
+)
 from fastqueue.errors import ConfigurationError
 
 
@@ -114,3 +121,17 @@ def test_seconds_are_taken_where_they_are_allowed():
         parse_moment("90", "--eta")
     with pytest.raises(ConfigurationError, match="neither a number of seconds nor a time"):
         parse_moment("soon", "--expires", or_seconds=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("0.5", 0.5), ("90s", 90), ("1.5m", 90), ("2h", 7_200), ("1d", 86_400)],
+)
+def test_a_span_is_seconds_or_has_a_unit(text, seconds):
+    assert parse_span(text, "--every") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "5x", "5 minutes", "1h30m", "h2"])
+def test_what_is_no_span_is_refused_with_what_to_write(text):
+    with pytest.raises(ConfigurationError, match=f"--every {text!r}.*90s, 5m, 2h, 1d"):
+        parse_span(text, "--every")

@@ -257,6 +257,8 @@ def test_a_zone_that_this_machine_does_not_know_sets_the_schedule_aside_and_says
     [told] = [e for e in decision.effects if isinstance(e, fx.TellSchedule)]
     assert "No/Where" in told.what
     assert play.turn() == []
+    assert play.change("pause").answer.is_paused
+    assert "No/Where" in play.change("resume").refusal
 
 
 # -- missed runs
@@ -351,6 +353,29 @@ def test_an_older_run_that_runs_is_told_to_end() -> None:
     decision = play.do(command)
     [told] = [e for e in decision.effects if isinstance(e, fx.CancelRunning)]
     assert [task.task_id for task in told.tasks] == ids(1)
+
+
+def test_an_older_run_that_waits_for_another_try_is_cancelled() -> None:
+    play = Play()
+    play.put(spec(overlap=Overlap.CANCEL))
+    play.connect()
+    play.until(START + 60)
+    [task] = play.core.state.tasks.values()
+    failed = Outcome(task.task_id, task.token, False, 1.0, 2.0, error="x", retry_in_s=3600.0)
+    play.do(cmd.Report(9, 1, [failed], play.at))
+    assert play.until(START + 120) == ids(2)
+    assert play.store.find_statuses(ids(1)) == {ids(1)[0]: TaskStatus.CANCELLED}
+
+
+def test_a_run_that_waits_for_another_try_is_not_over() -> None:
+    play = Play()
+    play.put(spec(overlap=Overlap.SKIP))
+    play.connect()
+    play.until(START + 60)
+    [task] = play.core.state.tasks.values()
+    failed = Outcome(task.task_id, task.token, False, 1.0, 2.0, error="x", retry_in_s=3600.0)
+    play.do(cmd.Report(9, 1, [failed], play.at))
+    assert play.until(START + 120) == []
 
 
 @pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.CANCEL])

@@ -6,11 +6,16 @@ import msgspec
 import pytest
 
 from fastqueue.core.records import HeldLease, Lease, NewTask, Outcome, Result
+from fastqueue.core.schedule_records import ScheduleSpec
 from fastqueue.errors import ProtocolError
 from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.models import TaskStatus
+from fastqueue.tasks.timetable import Overlap, Timetable
 
+SPEC = ScheduleSpec(
+    "s", Timetable(every_s=60.0), "add", 2, 0, b"[[],{}]", "mail", overlap=Overlap.SKIP
+)
 _to_control_plane = msgspec.msgpack.Decoder(msg.ToControlPlane).decode
 _to_client = msgspec.msgpack.Decoder(msg.ToClient).decode
 _to_subworker = msgspec.msgpack.Decoder(msg.ToSubworker).decode
@@ -28,6 +33,11 @@ _to_subworker = msgspec.msgpack.Decoder(msg.ToSubworker).decode
         msg.Report(1, [Outcome("a", 5, True, 1.0, 2.0, b"3")]),
         msg.GiveBack([HeldLease("a", 5)]),
         msg.Capacity(7),
+        msg.PutSchedule(1, SPEC, True),
+        msg.ChangeSchedule(1, "s", "pause"),
+        msg.RunSchedule(1, "s", "a"),
+        msg.ListSchedules(1, None, "s"),
+        msg.Ready(["add"], 3, [], schedules=[SPEC], started_at=5.0),
     ],
 )
 def test_what_is_sent_to_the_control_plane_arrives(message: object) -> None:
@@ -124,3 +134,30 @@ def test_what_a_worker_says_for_a_log_line_fits_on_one(message: list[object]) ->
     with pytest.raises(ProtocolError, match="unprintable") as refused:
         msg.decode_to_control_plane(msg.encode(message))
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"schedule_id": ""},
+        {"schedule_id": "x" * 206},
+        {"schedule_id": "a\nb"},
+        {"name": "a\x1bb"},
+        {"queue": "a\nb"},
+        {"payload": b"x" * (64 * 1024 + 1)},
+        {"window_s": float("nan")},
+        {"missed": "some"},
+        {"timetable": Timetable(every_s=float("inf"))},
+        {"timetable": Timetable(every_s=0.0)},
+        {"timetable": Timetable(every_s=5.0, anchor_at=float("nan"))},
+        {"timetable": Timetable(every_s=5.0, jitter_s=1e9)},
+        {"timetable": Timetable(every_s=5.0, count_max=0)},
+        {"timetable": Timetable(cron="*" * 201)},
+    ],
+)
+def test_a_schedule_that_breaks_a_bound_is_not_decoded(changed: dict[str, object]) -> None:
+    spec = [getattr(SPEC, name) for name in SPEC.__struct_fields__]
+    for name, value in changed.items():
+        spec[SPEC.__struct_fields__.index(name)] = value
+    with pytest.raises(ProtocolError):
+        msg.decode_to_control_plane(msg.encode([8, 1, spec]))
