@@ -8,10 +8,12 @@ import threading
 import pytest
 
 from fastqueue import SyncClient, TaskStatus
+from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import (
     ClientStateError,
     ConfigurationError,
     ControlPlaneUnavailable,
+    Overloaded,
     ResultExpired,
     SerializationError,
     TaskTimeout,
@@ -359,3 +361,29 @@ def failing():
     yield 1
     yield 2
     raise LookupError("no more rows")
+
+
+async def test_a_map_that_the_control_plane_has_no_room_for_says_so_and_how_far_it_came(
+    cluster, gate
+):
+    await cluster.start(registry_of(wait=gate.wait), limits=CoreLimits(live_tasks_max=10))
+    client = await cluster.client(retries=0)
+    gate.event.set()
+    with pytest.raises(Overloaded, match=r"handed out \d+ results") as caught:
+        await bounded(client.map("wait", range(1_000), window=100))
+    assert caught.value.retry_after_s > 0
+
+
+async def test_more_unfinished_batches_than_are_remembered_are_refused_until_one_is_over(
+    cluster, gate
+):
+    await cluster.start(registry_of(wait=gate.wait), limits=CoreLimits(batches_max=2))
+    client = await cluster.client(retries=0)
+    for batch in ("a", "b"):
+        await client.options(batch=batch).delay("wait", 1)
+    with pytest.raises(Overloaded, match="2 batches are unfinished"):
+        await client.options(batch="c").delay("wait", 1)
+    gate.event.set()
+    await eventually(lambda: finished(client, "a"))
+    await client.options(batch="c").delay("wait", 1)
+    assert await client.batch("c") is not None
