@@ -45,6 +45,8 @@ _STAGES = (
     ("tasks/serializer", "arguments and results"),
     ("tasks/", "tasks"),
     ("subworker/runtime", "leases, reports"),
+    ("subworker/held", "leases, reports"),
+    ("subworker/reports", "leases, reports"),
     ("subworker/", "running tasks"),
 )
 

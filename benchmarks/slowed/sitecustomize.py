@@ -17,7 +17,7 @@ import time
 _PLACES = {
     "client": ("fastqueue.client.submissions", "Submissions", "add"),
     "control plane": ("fastqueue.core.core", "Core", "apply"),
-    "subworker": ("fastqueue.subworker.runtime", "Runtime", "_start"),
+    "subworker": ("fastqueue.subworker.running", "Running", "start"),
 }
 
 

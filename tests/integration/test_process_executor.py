@@ -27,7 +27,7 @@ async def start(cluster, limits=None, **settings):
 
 
 def pool_of(cluster):
-    return cluster.subworkers[0]._runtime._processes
+    return cluster.subworkers[0]._runtime.running.processes
 
 
 async def result_of(client, task_id):

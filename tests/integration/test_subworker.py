@@ -62,7 +62,7 @@ async def test_what_waits_behind_a_long_task_is_given_to_an_idle_subworker(clust
     ids = await client.submit_batch(calls)
     busy = await cluster.add_subworker(registry, concurrency=1, worker_id="busy")
     await bounded(running.wait())
-    assert any(busy._runtime._queued)
+    assert busy._runtime.held.waiting
     await cluster.add_subworker(registry, concurrency=1, worker_id="idle")
     results = [result async for result in client.as_completed(ids[-20:], timeout=LONG_S)]
     assert {(result.status, result.worker_id) for result in results} == {("success", "idle")}

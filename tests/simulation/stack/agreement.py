@@ -42,12 +42,12 @@ def _check_subworkers(world: World) -> None:
         assert runtime is not None
         claim(worker is not None and worker.session, f"{member.name} isn't connected")
         if worker is not None:
-            capacity = runtime._prefetch.capacity
+            capacity = runtime.held.capacity
             claim(worker.capacity == capacity, f"{member.name} holds {capacity}")
             claim(worker.heartbeat_session, f"{member.name} isn't known to be alive")
-        claim(not runtime._unacknowledged, f"{member.name} waits for acknowledgements")
-        claim(not runtime._running, f"{member.name} is idle and has no free slot")
-        claim(runtime._quiet.is_set(), f"{member.name} doesn't know that it is idle")
+        claim(not runtime.reports.unacknowledged, f"{member.name} waits for acknowledgements")
+        claim(not runtime.running.tasks, f"{member.name} is idle and has no free slot")
+        claim(runtime.held.quiet.is_set(), f"{member.name} doesn't know that it is idle")
 
 
 def _check_clients(world: World) -> None:

@@ -18,6 +18,8 @@ _LIFECYCLE = "client/lifecycle.py"
 _DIALER = "link/dialer.py"
 _CONNECTION = "link/connection.py"
 _RUNTIME = "subworker/runtime.py"
+_HELD = "subworker/held.py"
+_REPORTS = "subworker/reports.py"
 _OUTCOMES = "subworker/outcomes.py"
 _SUBWORKER = "subworker/app.py"
 _HEARTBEAT = "subworker/heartbeat.py"
@@ -233,7 +235,7 @@ _CONNECTING = (
 _RUNNING = (
     Mutant(
         "reports aren't sent again",
-        _RUNTIME,
+        _REPORTS,
         "        self._unsent = deque(self._unacknowledged)\n",
         "        self._unsent = deque()\n",
         "an outcome is lost with the connection that carried it",
@@ -255,29 +257,29 @@ _RUNNING = (
     Mutant(
         "a lease is forgotten as soon as it is reported",
         _RUNTIME,
-        "                self._outcomes.append(outcome)\n",
-        "                self._outcomes.append(outcome)\n"
-        "                self._forget(outcome.task_id)\n",
+        "                self.reports.new.append(outcome)\n",
+        "                self.reports.new.append(outcome)\n"
+        "                self.held.forget(outcome.task_id)\n",
         "a report that was lost is of a lease that isn't named, so the task is run again",
     ),
     Mutant(
         "a new capacity isn't told",
         _RUNTIME,
-        "note_ended(len(outcomes), time.monotonic()) and not self._is_draining:",
-        "note_ended(len(outcomes), time.monotonic()) and False:",
+        "self.held.note_ended(ended) and not self._is_draining:",
+        "self.held.note_ended(ended) and False:",
         "credits would be lost: the control plane would lease too few, or too many",
     ),
     Mutant(
         "what is given back isn't told",
-        _RUNTIME,
-        "            self._connection.send(encode(msg.GiveBack(returned_leases)))\n",
+        _HELD,
+        "            self._send(msg.GiveBack(returned))\n",
         "            pass\n",
         "the control plane would believe it here for ever",
     ),
     Mutant(
         "what a drain interrupts isn't given back",
         _RUNTIME,
-        "        self._give_back(lease for lease in unfinished if lease.name",
+        "        self.held.give_back(lease for lease in unfinished if lease.name",
         "        (lease for lease in unfinished if lease.name",
         "a task would fail because its subworker was stopped",
     ),
@@ -291,8 +293,8 @@ _RUNNING = (
     Mutant(
         "more runs than there are slots",
         _RUNTIME,
-        "        free = self._slots - len(self._running)\n",
-        "        free = 1 + self._slots - len(self._running)\n",
+        "        free = self._slots - len(self.running.tasks)\n",
+        "        free = 1 + self._slots - len(self.running.tasks)\n",
         "concurrency is what the user set",
     ),
     Mutant(

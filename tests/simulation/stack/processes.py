@@ -281,8 +281,8 @@ class SubworkerProcess(Member):
         """Be the task function: take time, and end as the caller wished."""
         world, runtime, me = self.world, self._runtime, asyncio.current_task()
         assert runtime is not None
-        token = next(token for token, task in runtime._running.items() if task is me)
-        held = {lease.token: lease.task_id for lease in runtime._held.values()}
+        token = next(token for token, task in runtime.running.tasks.items() if task is me)
+        held = {lease.token: lease.task_id for lease in runtime.held.by_id.values()}
         world.ledger.claim(token in held, f"{self.name} runs what it doesn't hold: {key}")
         world.wall()
         padding = world.chance.choice(("", "", "." * 300))
@@ -294,7 +294,7 @@ class SubworkerProcess(Member):
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             has_waited = self.is_leaving and self.loop.time() >= self._left_at + self.grace_s
-            if runtime._interruptions.error_of(token) is not None:
+            if runtime.running.interruptions.error_of(token) is not None:
                 has_waited = held[token] in world.ledger.asked_to_cancel
             world.ledger.claim(has_waited, f"{key} was interrupted for no reason")
             raise

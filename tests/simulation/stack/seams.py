@@ -21,7 +21,7 @@ from fastqueue.config import files
 from fastqueue.control_plane import answers, callbacks, engine, outlet
 from fastqueue.link import connection, dialer, discovery
 from fastqueue.subworker import app as subworker_app
-from fastqueue.subworker import outcomes, runtime
+from fastqueue.subworker import held, outcomes, reports, running, runtime
 
 if TYPE_CHECKING:
     import random
@@ -49,7 +49,7 @@ _BOUNDS = (
     (answers, "_ANSWERS_HIGH", 2),
     (outlet, "_FRAME_ITEMS_MAX", 2),
     (outlet, "_PUSH_BYTES_MAX", 300),
-    (runtime, "_REPORT_OUTCOMES_MAX", 3),
+    (reports, "_REPORT_OUTCOMES_MAX", 3),
 )
 
 
@@ -85,6 +85,8 @@ def sewn(
         (lifecycle, "uuid", uuids),
         (subworker_app, "uuid", uuids),
         (subworker_app, "Heartbeats", TaskHeartbeats),
+        (held, "time", clock),
+        (running, "time", clock),
         (runtime, "time", clock),
         (options, "time", clock),
         (discovery, "time", clock),

@@ -258,7 +258,7 @@ class World(Faults):
             and not engine.core.state.delays.count
             and not engine.core.state.outbox.owed
             and self.calls_under_way() == 0
-            and not any(s.subworker and s.subworker._runtime._held for s in self.subworkers)
+            and not any(s.subworker and s.subworker._runtime.held.by_id for s in self.subworkers)
         )
 
     def calls_under_way(self) -> int:
@@ -270,7 +270,7 @@ class World(Faults):
         live = state.lanes.live + state.delays.count if state else "?"
         down = [member.name for member in self.members if not member.is_up]
         held = [
-            list(s.subworker._runtime._held)
+            list(s.subworker._runtime.held.by_id)
             for s in self.subworkers
             if s.subworker and s.subworker._runtime
         ]
