@@ -6,6 +6,7 @@ from fastqueue._version import __version__
 from fastqueue.client.client import Client
 from fastqueue.client.sync import SyncClient
 from fastqueue.errors import Cancel, Retry, SoftTimeLimit
+from fastqueue.tasks.context import current_task
 from fastqueue.tasks.models import Cancellation, TaskPriority, TaskResult, TaskStatus
 from fastqueue.tasks.registry import task
 from fastqueue.tasks.serializer import SerializationFormat
@@ -22,5 +23,6 @@ __all__ = [
     "TaskResult",
     "TaskStatus",
     "__version__",
+    "current_task",
     "task",
 ]

@@ -22,6 +22,8 @@
     │   ├── Retry                           ... it is to be tried again
     │   └── Cancel                          ... it is to end as cancelled
     ├── SoftTimeLimit (TimeoutError)        raised in a task that has run for its soft limit
+    ├── NotInTask (RuntimeError)            the running task was asked for where none runs
+    ├── LeaseLost                           raised in an attempt that doesn't count any more
     └── StoreError                          the store can't be used
         ├── StoreLocked                     another control plane holds it
         ├── StoreCorrupt                    it is damaged: refused, never recreated
@@ -43,6 +45,8 @@ __all__ = [
     "ControlPlaneUnavailable",
     "DiskFull",
     "FastQueueError",
+    "LeaseLost",
+    "NotInTask",
     "Overloaded",
     "PatternClosed",
     "PatternError",
@@ -192,6 +196,14 @@ class SoftTimeLimit(FastQueueError, TimeoutError):  # noqa: N818 - reads as what
 
     def __str__(self) -> str:
         return super().__str__() or "it has run for its soft time limit"
+
+
+class NotInTask(FastQueueError, RuntimeError):  # noqa: N818 - reads as what happened
+    """Say that the running task was asked for where none runs."""
+
+
+class LeaseLost(FastQueueError):  # noqa: N818 - reads as what happened
+    """Name the task of which this attempt doesn't count any more: another may be running."""
 
 
 class ProtocolError(FastQueueError):

@@ -183,6 +183,28 @@ def cancel(
     raise typer.Exit(code)
 
 
+@app.command()
+@options.settings_as_options
+def watch(
+    task_id: Annotated[str, typer.Argument(help="The id under which it was submitted.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write a JSON document for each event, a line each.")
+    ] = False,
+    **given: Unpack[options.ClientOptions],
+) -> None:
+    """Show what happens to a task, and in the end its result.
+
+    On a terminal its progress is a bar, with the lines that it logs above; else each event is a
+    line. It waits as long as the task takes. Exits as `submit` does: with 0 if the task succeeded,
+    with 1 if it failed, was cancelled or isn't known. Ctrl-C ends the watching, not the task.
+    """
+    with exiting(prints=True):
+        from fastqueue.cli.watching import run_watch
+
+        code = run_watch(given, task_id=task_id, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @app.command("dead-letters")
 @options.settings_as_options
 def dead_letters(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fastqueue.cli.logs import LogLevel
     from fastqueue.tasks.models import Attempt, TaskResult
 
-__all__ = ["run_cancel", "run_list", "run_stats", "run_status", "run_submit"]
+__all__ = ["run_cancel", "run_list", "run_stats", "run_status", "run_submit", "show_outcome"]
 
 
 # -- submit
@@ -89,7 +89,7 @@ def run_submit(
             if as_json:
                 await _show_submitted(client, task_id, asked)
             raise
-        return _show_outcome(result, as_json=as_json)
+        return show_outcome(result, as_json=as_json)
 
     return ask(settings, submit)
 
@@ -134,7 +134,8 @@ async def _outcome(client: Client, task_id: str, timeout_s: float, who: str) -> 
     raise AssertionError("as_completed yields a result for each id")
 
 
-def _show_outcome(result: TaskResult, *, as_json: bool) -> int:
+def show_outcome(result: TaskResult, *, as_json: bool) -> int:
+    """Show a task's result; return the exit code that it leads to."""
     succeeded = result.status is TaskStatus.SUCCESS
     if as_json:
         output.show_json(output.result_document(result))

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from fastqueue.tasks.models import Attempt, DeadLetter, TaskResult
+    from fastqueue.tasks.events import WatchEvent
+    from fastqueue.tasks.models import Attempt, DeadLetter, TaskProgress, TaskResult
 
 __all__ = [
     "as_json",
     "local",
+    "event_document",
     "result_document",
     "show_attempts",
     "show_dead_letters",
@@ -81,6 +83,11 @@ def result_document(
     return document
 
 
+def event_document(event: WatchEvent) -> dict[str, Any]:
+    """Return an event of a watch as a JSON document would have it."""
+    return dataclasses.asdict(event)
+
+
 def show_json(document: Any) -> None:
     """Write one JSON document, on one line."""
     show_line(as_json(document))
@@ -111,11 +118,18 @@ def show_result(result: TaskResult) -> None:
         "subworker": result.worker_id,
         "started": local(result.started_at),
         "completed": local(result.completed_at),
+        "progress": None if result.progress is None else _progress(result.progress),
         "result": as_json(result.result) if result.status is TaskStatus.SUCCESS else None,
         "error": result.error,
         "traceback": result.traceback,
     }
     show_facts(facts)
+
+
+def _progress(progress: TaskProgress) -> str:
+    total = "" if progress.total is None else f" of {progress.total:g}"
+    message = f": {progress.message}" if progress.message else ""
+    return f"{progress.done:g}{total}{message}"
 
 
 def show_attempts(attempts: Iterable[Attempt]) -> None:

@@ -11,6 +11,7 @@ from fastqueue.client.deadlines import Deadlines
 from fastqueue.client.requests import IDS_MAX, Requests
 from fastqueue.client.results import Results
 from fastqueue.client.submissions import Submissions
+from fastqueue.client.watching import Feeds
 from fastqueue.link.dialer import Dialer
 from fastqueue.protocol import greetings
 from fastqueue.protocol import messages as msg
@@ -56,6 +57,7 @@ class ClientConnection:
         # Of calls that wait for a result.
         self.deadlines = Deadlines(self.loop, settings.timeout_s)
         self.requests = Requests(timeout_s=settings.timeout_s, where=self._where)
+        self.feeds = Feeds(self.requests)
         self.connected = asyncio.Event()
         self.payload_bytes_max: int | None = None
         self._is_closed = False
@@ -75,6 +77,7 @@ class ClientConnection:
         self.requests.fail_all(error)
         self.results.fail_all(error)
         self.deadlines.stop()
+        self.feeds.stop()
 
     async def watch(self, task_ids: Sequence[str]) -> None:
         """Have the results of these tasks pushed; waiters of unknown ones learn that at once.
@@ -101,6 +104,7 @@ class ClientConnection:
             task = self.loop.create_task(self._watch_again(unfinished))
             self._watching.add(task)
             task.add_done_callback(self._watching.discard)
+        self.feeds.on_connected()
         self.connected.set()
 
     async def _watch_again(self, task_ids: list[str]) -> None:
@@ -123,6 +127,11 @@ class ClientConnection:
                     self.results.push(message.results)
                 case msg.Expired():
                     self.results.give_up(message.task_ids)
+                case msg.Happened():
+                    self.feeds.take(message.happenings)
+                case msg.Following():
+                    self.feeds.begin(message.happening)
+                    self.requests.on_answer(message)
                 case msg.Submitted():
                     self.submissions.on_submitted(message)
                 case _:

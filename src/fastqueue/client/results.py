@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastqueue.client.recency import Recency
 from fastqueue.config import SerializationFormat
 from fastqueue.errors import ClientStateError
-from fastqueue.tasks.models import TaskResult, TaskStatus
+from fastqueue.tasks.models import TaskProgress, TaskResult, TaskStatus
 from fastqueue.tasks.serializer import decode_result
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def to_task_result(result: Result) -> TaskResult:
     value = None
     if result.result is not None:
         value = decode_result(result.result, SerializationFormat.of_code(result.format))
+    told = result.progress
     return TaskResult(
         task_id=result.task_id,
         status=result.status,
@@ -53,6 +54,9 @@ def to_task_result(result: Result) -> TaskResult:
         attempt=result.attempt,
         traceback=result.traceback,
         worker_id=result.worker_id,
+        progress=None
+        if told is None
+        else TaskProgress(done=told.done, total=told.total, message=told.message),
     )
 
 

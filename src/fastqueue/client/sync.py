@@ -24,11 +24,20 @@ from fastqueue.client.window import WINDOW, check_window
 from fastqueue.errors import ClientStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from types import TracebackType
 
     from fastqueue.client.options import SubmitOptions
     from fastqueue.config import SerializationFormat
+    from fastqueue.tasks.events import WatchEvent
     from fastqueue.tasks.models import (
         Attempt,
         Batch,
@@ -264,6 +273,10 @@ class SyncClient:
 
         return self._call(collect)
 
+    def watch(self, task_id: str) -> Iterator[WatchEvent]:
+        """Iterate over what happens to a task, up to its result; see `Client.watch`."""
+        return self._iterate(lambda client: client.watch(task_id))
+
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, whether it waits or runs; one that is over is left as it is."""
         return self._call(lambda client: client.cancel(task_id))
@@ -296,6 +309,22 @@ class SyncClient:
         return self._call(lambda client: client.inspect(topic, task_ids))
 
     # -- inside
+
+    def _iterate(self, make: Callable[[Client], AsyncIterator[_T]]) -> Iterator[_T]:
+        """Iterate over what the client does, each step on its loop."""
+
+        async def begin(client: Client) -> Any:
+            return make(client)
+
+        # All in one life of the client: after a stop there is nothing to go on with.
+        thread = self._running()
+        items = thread.call(begin)
+        try:
+            while (item := thread.call(lambda _: _next(items))) is not None:
+                yield item
+        finally:
+            with contextlib.suppress(ClientStateError):
+                thread.call(lambda _: items.aclose())
 
     def _call(self, make: Callable[[Client], Coroutine[Any, Any, _T]]) -> _T:
         """Run what `make` makes on the client's loop and wait for what it returns."""
@@ -338,3 +367,7 @@ if hasattr(os, "register_at_fork"):
 
 async def _ready(_: Client) -> None:
     """Do nothing; calling it has started the client."""
+
+
+async def _next(items: Any) -> Any:
+    return await anext(items, None)

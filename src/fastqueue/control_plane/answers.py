@@ -121,9 +121,36 @@ class _Leases:
             if task is not None and task.token == lease.token:
                 payload = self._payloads.take(key)
                 lease.payload = store.read_payloads((key,))[key] if payload is None else payload
+                if lease.checkpoint is not None:
+                    lease.checkpoint = store.read_checkpoint(lease.task_id)
                 sent.append(lease)
-                size += len(lease.payload)
+                size += len(lease.payload) + len(lease.checkpoint or b"")
         return [encode(msg.Leases(sent))] if sent else [], not self.leases
+
+
+class _Standings:
+    """Owe a follower that is behind how things stand with tasks, once it can take it."""
+
+    def __init__(self, core: Core, session: int) -> None:
+        self._core = core
+        self._session = session
+        self.task_ids: dict[str, None] = {}
+
+    def take(self, store: Store) -> tuple[list[bytes], bool]:
+        """Return the next frame, and whether that was all."""
+        state = self._core.state
+        task_id = next(iter(self.task_ids))
+        del self.task_ids[task_id]
+        task = state.tasks.get(task_id)
+        frames: list[bytes] = []
+        # One that is over is told of by its result.
+        if self._session in state.followed.followers.get(task_id, ()):
+            stored = store.find_live((task_id,)).get(task_id) if task is None else None
+            standing = task or stored
+            if standing is not None:
+                told = state.followed.standing(task_id, standing.status, standing.attempt)
+                frames.append(encode(msg.Happened([told])))
+        return frames, not self.task_ids
 
 
 class StoredAnswers:
@@ -133,7 +160,7 @@ class StoredAnswers:
         self._store = store
         self._core = core
         self._payloads = payloads
-        self._owed: dict[int, deque[_Pushes | _Answer | _Leases]] = {}
+        self._owed: dict[int, deque[_Pushes | _Answer | _Leases | _Standings]] = {}
 
     def owes(self, session: int) -> bool:
         """Say whether a session is owed anything."""
@@ -163,6 +190,15 @@ class StoredAnswers:
             last = _Leases(self._core, self._payloads)
             owed.append(last)
         last.leases.extend(zip(leases, keys, strict=True))
+
+    def catch_up(self, session: int, task_id: str) -> None:
+        """Owe how things stand with a task, whatever has happened to it until then."""
+        owed = self._owed.setdefault(session, deque())
+        standings = next((one for one in owed if isinstance(one, _Standings)), None)
+        if standings is None:
+            standings = _Standings(self._core, session)
+            owed.append(standings)
+        standings.task_ids[task_id] = None
 
     def serve(self, peers: Peers) -> bool:
         """Send each session that can take it the next chunk; say whether one can take more."""

@@ -319,6 +319,10 @@ class Engine:
                 unheld = [h.task_id for h in command.held if not holds(h.task_id)]
                 if unheld:
                     return replace(command, stored=self.store.find_live(unheld))
+            case cmd.Follow():
+                if not command.ends and not holds(command.task_id):
+                    stored = self.store.find_live((command.task_id,)).get(command.task_id)
+                    return replace(command, stored=stored)
             case _:
                 pass
         return command

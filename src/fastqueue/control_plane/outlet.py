@@ -77,7 +77,13 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 send(effect.session, msg.CancelRunning(list(effect.tasks)))
             case fx.RevokeLeases():
                 send(effect.session, msg.Revoked(list(effect.task_ids)))
-            case fx.AnswerCancel() | fx.AnswerWatch() | fx.AnswerInspect() | fx.AnswerSchedules():
+            case (
+                fx.AnswerCancel()
+                | fx.AnswerWatch()
+                | fx.AnswerInspect()
+                | fx.AnswerSchedules()
+                | fx.AnswerFollow()
+            ):
                 send(effect.session, _answer(engine, effect))
             case fx.Refill():
                 _refill(engine, effect)
@@ -111,6 +117,15 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                 _log_blocked(effect)
             case fx.TellSchedule():
                 logger.warning("schedule %s %s", effect.schedule_id, effect.what)
+            case fx.AcknowledgeCheckpoint():
+                saved = (effect.sequence, effect.refusal, effect.is_lease_lost)
+                send(effect.session, msg.CheckpointSaved(*saved))
+            case fx.TellFollowers():
+                for session in effect.sessions:
+                    if peers.is_writable(session) and not engine.answers.owes(session):
+                        send(session, msg.Happened([effect.happening]))
+                    else:
+                        engine.answers.catch_up(session, effect.happening.task_id)
             case fx.CloseSession():
                 peers.close(effect.session, effect.reason)
     for session, results in pushes.items():
@@ -204,7 +219,9 @@ def _lease_frames(engine: Engine, peers: Peers, effect: fx.SendLeases) -> list[b
             if payload is None:
                 payload = engine.store.read_payloads((key,))[key]
             lease.payload = payload
-            size += len(payload)
+            if lease.checkpoint is not None:
+                lease.checkpoint = engine.store.read_checkpoint(lease.task_id)
+            size += _lease_size(lease)
             position += 1
     if position < len(effect.leases):
         engine.answers.lease(effect.session, effect.leases[position:], effect.keys[position:])
@@ -242,7 +259,7 @@ def _failure_size(failure: AttemptRecord | DeadLetter) -> int:
 
 
 def _lease_size(lease: Lease) -> int:
-    return len(lease.payload)
+    return len(lease.payload) + len(lease.checkpoint or b"")
 
 
 def _result_size(result: Result) -> int:
@@ -276,13 +293,23 @@ def _load_purged(engine: Engine, effect: fx.LoadPurged) -> None:
 
 def _answer(
     engine: Engine,
-    effect: fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect | fx.AnswerSchedules,
+    effect: (
+        fx.AnswerCancel
+        | fx.AnswerWatch
+        | fx.AnswerInspect
+        | fx.AnswerSchedules
+        | fx.AnswerFollow
+    ),
 ) -> object:
     match effect:
         case fx.AnswerSchedules():
             if effect.refusal:
                 return msg.Failed(effect.request, effect.code, effect.refusal, 1.0)
             return msg.Inspected(effect.request, effect.answer)
+        case fx.AnswerFollow():
+            if effect.refused:
+                return msg.Failed(effect.request, "overloaded", effect.refused, 1.0)
+            return msg.Following(effect.request, effect.happening)
         case fx.AnswerCancel():
             return _answer_cancel(engine, effect)
         case fx.AnswerWatch():

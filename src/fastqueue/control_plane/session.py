@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from fastqueue.control_plane.admission import Admission
 from fastqueue.core import commands as cmd
 from fastqueue.core.records import DEFAULT_QUEUE, Refused, TaskOptions
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core.records import NewTask
     from fastqueue.core.schedule_records import ScheduleSpec
+    from fastqueue.core.records import News
     from fastqueue.link.connection import Connection
 
 __all__ = ["Session"]
@@ -143,6 +146,8 @@ class Session:
                 return cmd.AskBatch(number, message.request, message.batch_id, message.after)
             case msg.ListBatches():
                 return cmd.ListBatches(number, message.request, message.after, message.limit)
+            case msg.Follow():
+                return cmd.Follow(number, message.request, message.task_id, message.ends)
             case msg.Inspect():
                 return cmd.Inspect(number, message.request, message.topic, message.task_ids)
             case msg.PutSchedule(request, spec, replaces):
@@ -231,6 +236,12 @@ class Session:
                 return cmd.GiveBack(number, message.leases)
             case msg.Capacity():
                 return cmd.SetCapacity(number, message.capacity)
+            case msg.SaveCheckpoint():
+                return cmd.SaveCheckpoint(
+                    number, message.sequence, message.task_id, message.token, message.value
+                )
+            case msg.Tell():
+                return cmd.Tell(number, [_shown(news) for news in message.news])
             case _:
                 return None
 
@@ -270,6 +281,14 @@ def _schedules_of(message: msg.Ready) -> tuple[list[ScheduleSpec], list[tuple[st
         else:
             schedules.append(spec)
     return schedules, problems
+
+
+def _shown(news: News) -> News:
+    """Return what a task tells as people may be shown it."""
+    progress = news.progress
+    if progress is not None and not progress.message.isprintable():
+        progress = replace(progress, message=printable(progress.message))
+    return replace(news, progress=progress, lines=[printable(line) for line in news.lines])
 
 
 def _supervisor_command(message: msg.ToControlPlane) -> cmd.Command | None:

@@ -34,6 +34,7 @@ __all__ = [
     "CallbacksRemoved",
     "CancelsRequested",
     "Change",
+    "CheckpointSaved",
     "DeadLettersRemoved",
     "DeadLettersTrimmed",
     "ExpiriesPassed",
@@ -232,6 +233,17 @@ class TasksFinished:
     results: Sequence[Result]
     accessed: int
     recorded_at: float
+    # Those of them that have a checkpoint, which ends with them.
+    checkpointed: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """An attempt saved a value for the next one; it takes the place of the one before."""
+
+    key: int
+    task_id: str
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +392,7 @@ Change = (
     | BatchTasksEnded
     | BatchesCounted
     | BatchForgotten
+    | CheckpointSaved
 )
 
 LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered, RatesSpent)

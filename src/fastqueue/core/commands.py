@@ -15,6 +15,7 @@ from fastqueue.core.records import (
     DeadLetterFilter,
     HeldLease,
     LimitId,
+    News,
     NewTask,
     Outcome,
     QueueChange,
@@ -37,6 +38,7 @@ __all__ = [
     "DiskSpace",
     "DueLoaded",
     "ExpiredLoaded",
+    "Follow",
     "GiveBack",
     "Heartbeat",
     "HeartbeatLost",
@@ -54,12 +56,14 @@ __all__ = [
     "Requeue",
     "RunScheduleNow",
     "RunSchedules",
+    "SaveCheckpoint",
     "SessionLost",
     "SetCapacity",
     "SetQueue",
     "SetRunLimit",
     "StoredTask",
     "Submit",
+    "Tell",
     "Tick",
     "Watch",
     "WorkerDied",
@@ -71,7 +75,8 @@ class StoredTask(Struct, frozen=True, gc=False):
     """Carry a live task as the store has it, into the core's window.
 
     `lease_token`, `lease_worker` and `lease_at_most_once` are set if a lease of it is stored;
-    `belongs` (queue, rank, name) if it waits for a time, and so is in no lane.
+    `belongs` (queue, rank, name) if it waits for a time, and so is in no lane; `checkpoint_bytes`
+    is the size of the checkpoint that an attempt has saved, 0 if none has.
     """
 
     key: int
@@ -90,6 +95,7 @@ class StoredTask(Struct, frozen=True, gc=False):
     options: TaskOptions | None = None
     cancelling: bool = False
     belongs: tuple[str, int, str] | None = None
+    checkpoint_bytes: int = 0
 
     @property
     def is_delayed(self) -> bool:
@@ -398,6 +404,36 @@ class DiskSpace(Struct, frozen=True, gc=False):
     where: str
 
 
+class SaveCheckpoint(Struct, frozen=True, gc=False):
+    """An attempt wants a value saved for the next one; `sequence` is what is to be acknowledged."""
+
+    session: int
+    sequence: int
+    task_id: str
+    token: int
+    value: bytes
+
+
+class Tell(Struct, frozen=True, gc=False):
+    """Running tasks tell of themselves."""
+
+    session: int
+    news: Sequence[News]
+
+
+class Follow(Struct, frozen=True, gc=False):
+    """A client wants to be told what happens to a task, or with `ends` not any more.
+
+    `stored` is the task, if it is live and the core doesn't hold it.
+    """
+
+    session: int
+    request: int
+    task_id: str
+    ends: bool = False
+    stored: StoredTask | None = None
+
+
 class Tick(Struct, frozen=True, gc=False):
     """Time has passed; `at` is the wall clock, for what the core records."""
 
@@ -495,4 +531,7 @@ Command = (
     | ListSchedules
     | AskBatch
     | ListBatches
+    | SaveCheckpoint
+    | Tell
+    | Follow
 )

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from fastqueue.core import commands as cmd
 from fastqueue.core.batches import answer_batch, list_batches, settle_batches
 from fastqueue.core.changes import CallbacksRemoved
+from fastqueue.core.checkpoints import save_checkpoint
 from fastqueue.core.dead_letters import list_dead, requeue_dead, trim_dead
 from fastqueue.core.decision import Decision
 from fastqueue.core.delaying import due_loaded, expired_loaded, look_for_due
 from fastqueue.core.effects import DeliverCallbacks
+from fastqueue.core.following import follow, tell, tell_followers
 from fastqueue.core.inspection import inspect
 from fastqueue.core.leasing import (
     disconnect_worker,
@@ -173,6 +175,7 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
     settle_batches(state, now, decision)
     for address in state.outbox.take_due(now):
         decision.effects.append(DeliverCallbacks(address))
+    tell_followers(state, decision)
 
 
 _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
@@ -210,4 +213,7 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.ListSchedules: list_schedules,
     cmd.AskBatch: answer_batch,
     cmd.ListBatches: list_batches,
+    cmd.SaveCheckpoint: save_checkpoint,
+    cmd.Tell: tell,
+    cmd.Follow: follow,
 }

@@ -65,6 +65,8 @@ class Retried:
             )
         )
         state.forget(task)
+        if state.followed.followers:
+            state.followed.note_status(task.task_id, task.status, task.attempt)
         state.delays.add(lane.rank, due)
 
     def conclude(self, decision: Decision) -> None:
@@ -137,7 +139,9 @@ def make_ready(
     if lane is None:
         return None
     note_name(state, lane, now)
-    next_status(stored.status, TaskEvent.DUE)
+    status = next_status(stored.status, TaskEvent.DUE)
+    if state.followed.followers:
+        state.followed.note_status(stored.task_id, status, stored.attempt)
     state.delays.count -= 1
     state.last_sequence += 1
     key = lane.base | state.last_sequence

@@ -9,6 +9,7 @@ from typing import Any
 from fastqueue.core.records import (
     BatchCounts,
     DeadLetterFilter,
+    Happening,
     Lease,
     Refused,
     Result,
@@ -17,12 +18,14 @@ from fastqueue.core.records import (
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
+    "AcknowledgeCheckpoint",
     "AcknowledgeReport",
     "AcknowledgeSubmit",
     "AnswerBatch",
     "AnswerBatches",
     "AnswerCancel",
     "AnswerDeadLetters",
+    "AnswerFollow",
     "AnswerInspect",
     "AnswerQuery",
     "AnswerSchedules",
@@ -42,6 +45,7 @@ __all__ = [
     "SendLeases",
     "TellBlocked",
     "TellExpired",
+    "TellFollowers",
     "TellQuarantined",
     "TellSchedule",
     "TellWorkerLost",
@@ -277,6 +281,34 @@ class LoadExpired:
 
 
 @dataclass(frozen=True, slots=True)
+class AcknowledgeCheckpoint:
+    """Tell a subworker that a checkpoint is on disk, or why it isn't."""
+
+    session: int
+    sequence: int
+    refusal: str = ""
+    is_lease_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFollow:
+    """Answer a client that follows a task: how things stand, or why it can't."""
+
+    session: int
+    request: int
+    happening: Happening | None
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TellFollowers:
+    """Tell those that follow a task what has happened; who is behind is caught up later."""
+
+    sessions: Sequence[int]
+    happening: Happening
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverCallbacks:
     """Deliver what is owed to an address, and tell the core by `CallbacksSent`."""
 
@@ -330,4 +362,7 @@ Effect = (
     | DeliverCallbacks
     | AnswerSchedules
     | TellSchedule
+    | AcknowledgeCheckpoint
+    | AnswerFollow
+    | TellFollowers
 )

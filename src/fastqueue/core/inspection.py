@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from fastqueue.core.effects import AnswerInspect
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
                     "crashes": task.crashes,
                     "worker_id": task.worker.worker_id if task.worker else None,
                 }
+                progress = state.followed.progress_of(task_id)
+                if progress is not None:
+                    answer[task_id]["progress"] = structs.asdict(progress)
             elif task_id in state.retention:
                 answer[task_id] = {"state": "recorded"}
             else:

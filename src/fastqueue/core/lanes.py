@@ -44,6 +44,7 @@ class Task:
         "attempt",
         "callback",
         "cancelling",
+        "checkpoint_bytes",
         "client",
         "crashes",
         "failures",
@@ -90,6 +91,8 @@ class Task:
         self.ready_since = ready_since
         # Somebody has asked for it to be cancelled: it isn't leased again.
         self.cancelling = False
+        # The size of what an attempt has saved for the next one; 0 is nothing.
+        self.checkpoint_bytes = 0
         self.is_suspect = False
         self.status = TaskStatus.QUEUED
         self.token = 0

@@ -305,6 +305,8 @@ def _lease(state: State, batches: _Batches, task: Task, worker: Worker) -> None:
             b"",
             task.failures,
             task.options,
+            lane.queue,
+            b"" if task.checkpoint_bytes else None,
         )
     )
     batch[1].append(task.key)

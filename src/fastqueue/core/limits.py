@@ -54,6 +54,11 @@ class CoreLimits:
         schedules_bytes_max: bytes of all their arguments, which are in memory too.
         schedule_runs_max: runs of schedules that one turn submits; a turn has others to serve.
         watched_max: ids one client session may watch that it didn't submit.
+        followed_max: tasks one client session may follow at one time.
+        told_max: tasks of which the last progress and the last lines are held.
+        told_lines_max: lines of one task that are held for whoever comes late.
+        told_bytes_max: characters of lines of all tasks; those that told last are held.
+        checkpoints_bytes_max: bytes of the checkpoints of all live tasks, on disk.
         session_grace_s: how long the tasks of a subworker whose connection ended wait for it to
             come back before they are leased again. The promise is 3 s; detection of the end and
             the lease itself take their share of it.
@@ -106,6 +111,11 @@ class CoreLimits:
     schedules_bytes_max: int = 64 * 1024**2
     schedule_runs_max: int = 200
     watched_max: int = 100_000
+    followed_max: int = 1_000
+    told_max: int = 10_000
+    told_lines_max: int = 100
+    told_bytes_max: int = 16 * 1024**2
+    checkpoints_bytes_max: int = 4 * 1024**3
     session_grace_s: float = 1.0
     adoption_grace_s: float = 5.0
     silence_max_s: float = 10.0

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from fastqueue.tasks.events import LINE_CHARS_MAX, LINES_MAX, MESSAGE_CHARS_MAX, NUMBER_MAX
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
@@ -28,15 +29,18 @@ __all__ = [
     "Callback",
     "DeadLetter",
     "DeadLetterFilter",
+    "Happening",
     "HeldLease",
     "Lease",
     "LimitId",
     "NewTask",
+    "News",
     "Outcome",
     "PendingCallback",
     "QueueChange",
     "QueueSettings",
     "RateMark",
+    "ProgressRecord",
     "Refused",
     "Result",
     "RunLimit",
@@ -73,6 +77,9 @@ Seconds = Annotated[float, Meta(ge=0.0, le=31_536_000.0)]
 RETRIES_MAX = 1_000
 Weight = Annotated[float, Meta(ge=0.001, le=1_000.0)]
 Ageing = Annotated[float, Meta(ge=0.001, le=31_536_000.0)]
+
+_Number = Annotated[float, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
+_Line = Annotated[str, Meta(max_length=LINE_CHARS_MAX)]
 
 LEASE_BITS = 40
 EPOCH_BITS = 22
@@ -146,6 +153,7 @@ class Lease(Struct, array_like=True, gc=False, omit_defaults=True):
 
     The core leaves `payload` empty; the engine fills it in from its cache or the store. `failures`
     is how many attempts have failed before, which isn't `attempt - 1` if a subworker died.
+    `checkpoint` is what an earlier attempt saved last, if one did; the core leaves it empty then.
     """
 
     task_id: str
@@ -158,6 +166,8 @@ class Lease(Struct, array_like=True, gc=False, omit_defaults=True):
     payload: bytes = b""
     failures: int = 0
     options: TaskOptions | None = None
+    queue: str = DEFAULT_QUEUE
+    checkpoint: bytes | None = None
 
 
 class RunningTask(Struct, array_like=True, frozen=True, gc=False):
@@ -335,6 +345,40 @@ class AttemptRecord(Struct, array_like=True, frozen=True, gc=False, omit_default
     traceback: str | None = None
 
 
+class ProgressRecord(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Tell how far an attempt has come, in the task's own units."""
+
+    done: _Number
+    total: _Number | None = None
+    message: Annotated[str, Meta(max_length=MESSAGE_CHARS_MAX)] = ""
+
+
+class News(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Tell what an attempt has told since the last time: `lines` from the number `first_line` on.
+
+    `dropped` is how many lines of the attempt were too many so far.
+    """
+
+    task_id: TaskId
+    token: int
+    progress: ProgressRecord | None = None
+    first_line: Annotated[int, Meta(ge=0)] = 0
+    lines: Annotated[list[_Line], Meta(max_length=LINES_MAX)] = []
+    dropped: Annotated[int, Meta(ge=0)] = 0
+
+
+class Happening(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Tell a follower what is new about a task, or how things stand; None is nothing new."""
+
+    task_id: str
+    attempt: int
+    status: TaskStatus | None = None
+    progress: ProgressRecord | None = None
+    first_line: int = 0
+    lines: list[str] = []
+    dropped: int = 0
+
+
 class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
     """Tell what is known of one task; once terminal, this is what is recorded."""
 
@@ -349,6 +393,7 @@ class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True)
     started_at: float | None = None
     completed_at: float | None = None
     worker_id: str | None = None
+    progress: ProgressRecord | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -52,6 +52,7 @@ def disconnect_client(state: State, session: int) -> None:
     instance = state.clients_by_session.pop(session)
     if state.clients.get(instance) == session:
         del state.clients[instance]
+    state.followed.disconnect(session)
     if state.watched.pop(session):
         for task_id, sessions in list(state.watchers.items()):
             if session in sessions:
@@ -178,6 +179,7 @@ def query(state: State, command: Query, now: float, decision: Decision) -> None:
                 task.attempt,
                 task.format,
                 worker_id=task.worker.worker_id if task.worker is not None else None,
+                progress=state.followed.progress_of(task_id),
             )
         elif task_id in state.retention:
             accessed.append((state.retention.access(task_id), task_id))

@@ -21,6 +21,7 @@ from fastqueue.core.changes import (
 from fastqueue.core.delays import NEVER, Delays
 from fastqueue.core.effects import PushResults
 from fastqueue.core.gates import Gates
+from fastqueue.core.following import Followed
 from fastqueue.core.lanes import Lane, Lanes, Task
 from fastqueue.core.outbox import Outbox
 from fastqueue.core.queues import Queues
@@ -78,6 +79,7 @@ class Snapshot:
         batches: those that are remembered, with the seconds since each last changed.
         crashed: whether the epoch before this one ended otherwise than by `Stopped`.
         schedules: all schedules.
+        checkpoints_bytes: the bytes of all checkpoints.
     """
 
     epoch: int
@@ -101,6 +103,7 @@ class Snapshot:
     crashed: bool = False
     schedules: Sequence[ScheduleState] = ()
     batches: Sequence[tuple[BatchCounts, float]] = ()
+    checkpoints_bytes: int = 0
 
 
 class Finished:
@@ -110,7 +113,16 @@ class Finished:
         at: the control plane's wall clock.
     """
 
-    __slots__ = ("at", "batched", "callbacks", "first_callback", "keys", "pushes", "results")
+    __slots__ = (
+        "at",
+        "batched",
+        "callbacks",
+        "checkpointed",
+        "first_callback",
+        "keys",
+        "pushes",
+        "results",
+    )
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -118,6 +130,7 @@ class Finished:
         self.results: list[Result] = []
         self.pushes: dict[int, list[Result]] = {}
         self.callbacks: list[PendingCallback] = []
+        self.checkpointed: list[str] = []
         self.first_callback = 0
         # Of those that are in a batch, (batch id, task id).
         self.batched: list[tuple[str, str]] = []
@@ -166,6 +179,8 @@ class State:
         # Ids watched by sessions that didn't submit them, and how many each session watches.
         self.watchers: dict[str, list[int]] = {}
         self.watched: dict[int, int] = {}
+        self.followed = Followed(limits)
+        self.checkpoints_bytes = snapshot.checkpoints_bytes
         # Per lane with a name nobody has offered yet: when its tasks fail for that.
         self.refusals_due: dict[int, float] = {}
         self.leases_begin_at = self.last_tick = now
@@ -218,6 +233,7 @@ class State:
             stored.submitted_at,
         )
         task.cancelling = stored.cancelling
+        task.checkpoint_bytes = stored.checkpoint_bytes
         task.is_suspect = stored.crashes >= self.limits.isolate_after_crashes
         self.tasks[task.task_id] = task
         lane.in_memory += 1
@@ -232,6 +248,8 @@ class State:
         worker.add(task)
         for gate in task.lane.gates:
             gate.running += 1
+        if self.followed.followers:
+            self.followed.note_status(task.task_id, task.status, task.attempt)
 
     def unassign(self, task: Task, event: TaskEvent) -> None:
         """End a lease that brought no outcome: its token is void, the task ready again."""
@@ -248,6 +266,10 @@ class State:
             gate.running -= 1
             if gate.parked:
                 self.lanes.unpark(gate)
+        if self.followed.told:
+            self.followed.forget(task.task_id)
+        if self.followed.followers:
+            self.followed.note_status(task.task_id, task.status, task.attempt)
 
     def put_back(self, tasks: list[Task]) -> None:
         """Make tasks ready again whose lease brought no outcome, but for those to be cancelled."""
@@ -264,12 +286,19 @@ class State:
             self._open_gates(task.lane)
         self.suspects.pop(task.key, None)
         self.lanes.remove(task)
+        if self.followed.told:
+            self.followed.forget(task.task_id)
 
     def finish(
         self, task: Task, result: Result, json_result: bytes | None, now: float, into: Finished
     ) -> None:
         """Record the one result of a task; from here on it isn't live."""
         self.forget(task)
+        if self.followed.followers:
+            self.followed.end(task.task_id)
+        if task.checkpoint_bytes:
+            self.checkpoints_bytes -= task.checkpoint_bytes
+            into.checkpointed.append(task.task_id)
         if result.status is TaskStatus.FAILURE:
             self.dead_letters += 1
             self.dead_letters_bytes += task.payload_bytes
@@ -338,7 +367,9 @@ class State:
             return
         first_place = self.retention.accesses - len(finished.keys) + 1
         decision.changes.append(
-            TasksFinished(finished.keys, finished.results, first_place, finished.at)
+            TasksFinished(
+                finished.keys, finished.results, first_place, finished.at, finished.checkpointed
+            )
         )
         if finished.callbacks:
             decision.changes.append(

@@ -112,13 +112,13 @@ class Worker:
     def add(self, task: Task) -> None:
         """Hold a lease of the task."""
         self.tasks[task.task_id] = task
-        self.leased_bytes += task.payload_bytes
+        self.leased_bytes += task.payload_bytes + task.checkpoint_bytes
         self.suspects += task.is_suspect
 
     def remove(self, task: Task) -> None:
         """Hold a lease of the task no longer."""
         del self.tasks[task.task_id]
-        self.leased_bytes -= task.payload_bytes
+        self.leased_bytes -= task.payload_bytes + task.checkpoint_bytes
         self.suspects -= task.is_suspect
 
     @property

@@ -14,9 +14,11 @@ from msgspec import Meta, Struct
 from fastqueue.core.records import (
     BatchId,
     DeadLetterFilter,
+    Happening,
     HeldLease,
     Lease,
     LimitId,
+    News,
     NewTask,
     Outcome,
     QueueChange,
@@ -34,6 +36,7 @@ from fastqueue.core.schedule_records import ScheduleId, ScheduleSpec
 from fastqueue.errors import ProtocolError
 from fastqueue.protocol.decoding import DECODE_ERRORS, cited
 from fastqueue.protocol.printable import check_printable
+from fastqueue.tasks.events import CHECKPOINT_BYTES_MAX
 from fastqueue.tasks.models import TaskStatus
 
 __all__ = [
@@ -48,11 +51,15 @@ __all__ = [
     "Capacity",
     "ChangeQueue",
     "ChangeSchedule",
+    "CheckpointSaved",
     "Died",
     "Expired",
     "Failed",
+    "Follow",
+    "Following",
     "Found",
     "GiveBack",
+    "Happened",
     "Heartbeat",
     "Inspect",
     "Inspected",
@@ -72,8 +79,10 @@ __all__ = [
     "Revoked",
     "RunSchedule",
     "SetRunLimit",
+    "SaveCheckpoint",
     "Submit",
     "Submitted",
+    "Tell",
     "ToClient",
     "ToControlPlane",
     "ToSubworker",
@@ -335,6 +344,29 @@ class RemoveRunLimit(Struct, array_like=True, tag=54, frozen=True, gc=False):
     id: LimitId
 
 
+class Tell(Struct, array_like=True, tag=17, frozen=True, gc=False):
+    """Tell what running tasks say of themselves; nobody acknowledges it."""
+
+    news: Annotated[list[News], Meta(max_length=1_000)]
+
+
+class SaveCheckpoint(Struct, array_like=True, tag=111, frozen=True, gc=False):
+    """Have a value saved for the task's next attempt; kept until `CheckpointSaved` answers it."""
+
+    sequence: int
+    task_id: TaskId
+    token: int
+    value: Annotated[bytes, Meta(min_length=1, max_length=CHECKPOINT_BYTES_MAX)]
+
+
+class Follow(Struct, array_like=True, tag=113, frozen=True, gc=False):
+    """Ask to be told what happens to a task, or with `ends` not to be told any more."""
+
+    request: int
+    task_id: TaskId
+    ends: bool = False
+
+
 class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False, omit_defaults=True):
     """Acknowledge a submission: all of it is on disk, but for what is refused.
 
@@ -423,6 +455,27 @@ class CancelRunning(Struct, array_like=True, tag=34, frozen=True, gc=False):
     tasks: list[RunningTask]
 
 
+class CheckpointSaved(Struct, array_like=True, tag=112, frozen=True, gc=False):
+    """Answer a `SaveCheckpoint`: it is on disk, unless `refusal` says why it isn't."""
+
+    sequence: int
+    refusal: str = ""
+    is_lease_lost: bool = False
+
+
+class Following(Struct, array_like=True, tag=114, frozen=True, gc=False):
+    """Answer a `Follow`: how things stand with the task; None if it isn't live."""
+
+    request: int
+    happening: Happening | None
+
+
+class Happened(Struct, array_like=True, tag=115, frozen=True, gc=False):
+    """Tell what has happened to tasks that the client follows."""
+
+    happenings: list[Happening]
+
+
 ToControlPlane = (
     Submit
     | Cancel
@@ -447,9 +500,23 @@ ToControlPlane = (
     | Capacity
     | Heartbeat
     | Died
+    | Tell
+    | SaveCheckpoint
+    | Follow
 )
-ToClient = Submitted | Cancelled | Found | Watched | Inspected | Failed | Push | Expired
-ToSubworker = Leases | Reported | Revoked | CancelRunning
+ToClient = (
+    Submitted
+    | Cancelled
+    | Found
+    | Watched
+    | Inspected
+    | Failed
+    | Push
+    | Expired
+    | Following
+    | Happened
+)
+ToSubworker = Leases | Reported | Revoked | CancelRunning | CheckpointSaved
 
 encode = msgspec.msgpack.Encoder().encode
 

@@ -159,6 +159,9 @@ class Store(Protocol):
     def read_payloads(self, keys: Sequence[int]) -> dict[int, bytes]:
         """Return the payloads of live tasks by key."""
 
+    def read_checkpoint(self, task_id: str) -> bytes | None:
+        """Return the checkpoint of a live task, or None if it has none."""
+
     def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
         """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
 

@@ -84,6 +84,7 @@ class _Tables:
     purges: dict[str, int] = dataclasses.field(default_factory=dict)
     run_limits: dict[tuple[LimitId, bool], RunLimit] = dataclasses.field(default_factory=dict)
     rate_marks: dict[tuple[LimitId, str], RateMark] = dataclasses.field(default_factory=dict)
+    checkpoints: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     def copy(self) -> _Tables:
         """Return a copy whose tables can change without changing these."""
@@ -199,6 +200,7 @@ class MemoryStore:
                 (counts, max(0.0, wall_now - counts.changed_at))
                 for counts in tables.batches.values()
             ],
+            checkpoints_bytes=sum(map(len, tables.checkpoints.values())),
         )
 
     def _owed(self) -> list[tuple[str, int]]:
@@ -320,6 +322,10 @@ class MemoryStore:
         tasks = self._tables.tasks
         return {key: tasks[key].new.payload for key in keys if key in tasks}
 
+    def read_checkpoint(self, task_id: str) -> bytes | None:
+        """Return the checkpoint of a live task, or None if it has none."""
+        return self._tables.checkpoints.get(task_id)
+
     def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:
         """Return the first callbacks owed to an address, in order, until they make `bytes_goal`."""
         found: list[NumberedCallback] = []
@@ -347,6 +353,7 @@ class MemoryStore:
             task.new.options,
             task.cancelling,
             None if key not in self._tables.delayed else self._tables.delayed[key][1:],
+            len(self._tables.checkpoints.get(task.new.task_id, b"")),
         )
 
     # -- writing
@@ -448,6 +455,9 @@ class MemoryStore:
                 t.batches.pop(change.batch_id, None)
             case ch.Stopped():
                 t.stopped = True
+            case ch.CheckpointSaved():
+                assert t.tasks[change.key].new.task_id == change.task_id
+                t.checkpoints[change.task_id] = change.value
             case ch.NamesOffered():
                 t.names.update(dict.fromkeys(change.names))
             case ch.SchedulesPut() | ch.SchedulesAdvanced():
@@ -536,3 +546,5 @@ class MemoryStore:
             del t.keys[task_id]
             t.leases.pop(key, None)
             t.results[task_id] = (place, change.recorded_at, result)
+        for task_id in change.checkpointed:
+            del t.checkpoints[task_id]

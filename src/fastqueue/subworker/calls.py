@@ -11,7 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastqueue.config import SerializationFormat
+from fastqueue.subworker.interruption import explain
 from fastqueue.subworker.outcomes import failed, returned
+from fastqueue.tasks.context import running_task
 from fastqueue.tasks.serializer import decode_arguments
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fastqueue.core.records import Lease, Outcome
+    from fastqueue.tasks.context import ContextMaker
     from fastqueue.tasks.registry import TaskDefinition
 
 __all__ = ["await_coroutine", "call_function"]
@@ -29,9 +32,19 @@ def call_function(
     lease: Lease,
     result_bytes_max: int,
     running: AbstractContextManager[object],
+    contexts: ContextMaker,
 ) -> Outcome:
-    """Run a plain function in the thread that called this; in `running` it may be interrupted."""
+    """Run a plain function in the thread that called this.
+
+    Args:
+        definition: the task's.
+        lease: the task.
+        result_bytes_max: how large its result may be.
+        running: in this it may be interrupted.
+        contexts: makes its context, if it asks for it.
+    """
     started_at = time.time()
+    running_task.set((contexts, lease, started_at))
     try:
         with running:
             args, kwargs = decode_arguments(
@@ -46,6 +59,7 @@ def call_function(
                 )
             return returned(lease, value, started_at, time.time(), result_bytes_max)
     except BaseException as error:  # noqa: BLE001 - whatever a task raises is its outcome
+        explain(error, definition.limits, lease)
         return failed(lease, error, started_at, time.time(), definition.retry)
 
 
@@ -53,6 +67,7 @@ async def await_coroutine(
     definition: TaskDefinition,
     lease: Lease,
     result_bytes_max: int,
+    contexts: ContextMaker,
     softened: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]] | None = None,
 ) -> Outcome:
     """Run a coroutine function to its end, on a loop that has nobody else to serve.
@@ -61,9 +76,11 @@ async def await_coroutine(
         definition: the task's.
         lease: the task.
         result_bytes_max: how large its result may be.
+        contexts: makes its context, if it asks for it.
         softened: returns what is awaited in the coroutine's place.
     """
     started_at = time.time()
+    running_task.set((contexts, lease, started_at))
     try:
         args, kwargs = decode_arguments(lease.payload, SerializationFormat.of_code(lease.format))
         coroutine = definition.function(*args, **kwargs)

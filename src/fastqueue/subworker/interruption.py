@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastqueue.core.records import Lease
     from fastqueue.tasks.policies import TimeLimits
 
-__all__ = ["Cancelled", "Interruptions", "ThreadInterrupts", "TimeLimit", "limits_of"]
+__all__ = ["Cancelled", "Interruptions", "ThreadInterrupts", "TimeLimit", "explain", "limits_of"]
 
 # How long what was interrupted may take to end before it is given up as stuck.
 STUCK_S = 5.0
@@ -116,6 +116,15 @@ def limits_of(limits: TimeLimits, lease: Lease) -> TimeLimits:
     return limits if asked is None else limits.overridden(asked.soft_limit_s, asked.time_limit_s)
 
 
+def explain(error: BaseException, limits: TimeLimits, lease: Lease) -> None:
+    """Have an error that was raised in a thread, where it can't bring it along, say the limit."""
+    kind = type(error)
+    if kind is TimeLimit and error.hard_s is None:  # type: ignore[attr-defined]
+        error.hard_s = limits_of(limits, lease).hard_s  # type: ignore[attr-defined]
+    elif kind is SoftTimeLimit and not error.args:
+        error.args = _soft_error(limits_of(limits, lease)).args
+
+
 class _Watched:
     """Hold what is known of one task that may be, or is being, interrupted."""
 
@@ -200,7 +209,7 @@ class Interruptions:
         task = self._coroutine_of(token)
         if task is not None:
             task.uncancel()
-        return _soft_error(watched)
+        return _soft_error(watched.limits)
 
     def _soften(self, token: int) -> None:
         watched = self._watched.get(token)
@@ -211,7 +220,7 @@ class Interruptions:
             self._threads.interrupt(token, SoftTimeLimit)
         else:
             watched.soft_is_due = True
-            self._cancel(token, task, _soft_error(watched))
+            self._cancel(token, task, _soft_error(watched.limits))
 
     def _interrupt(self, token: int, error: BaseException) -> None:
         watched = self._watched.get(token)
@@ -243,8 +252,8 @@ class Interruptions:
             self._on_stuck(token, watched.error)
 
 
-def _soft_error(watched: _Watched) -> SoftTimeLimit:
-    return SoftTimeLimit(f"it has run for {watched.limits.soft_s:g} s, its soft time limit")
+def _soft_error(limits: TimeLimits) -> SoftTimeLimit:
+    return SoftTimeLimit(f"it has run for {limits.soft_s:g} s, its soft time limit")
 
 
 @types.coroutine

@@ -13,6 +13,7 @@ import ctypes
 import inspect
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
@@ -27,8 +28,10 @@ from fastqueue.protocol.framing import FrameDecoder, frame
 from fastqueue.subworker.calls import await_coroutine, call_function
 from fastqueue.subworker.interruption import Interruptions, ThreadInterrupts, limits_of
 from fastqueue.subworker.outcomes import failed
+from fastqueue.subworker.process_context import ProcessContexts
 from fastqueue.subworker.process_messages import (
     CannotStart,
+    CheckpointAnswered,
     Ended,
     FromProcess,
     Run,
@@ -74,6 +77,8 @@ def serve(descriptor: int, configure_logs: Callable[[str, str], None]) -> None:
         setup = channel.receive()
         if not isinstance(setup, Setup):
             return
+        contexts = tasks.contexts = ProcessContexts(channel.send, channel.receive_beside)
+        channel.on_answer = contexts.on_answer
         configure_logs(setup.log_level, setup.worker_id)
         allow_pickle(setup.allow_pickle)
         if hasattr(sys.stdout, "reconfigure"):
@@ -86,16 +91,25 @@ def serve(descriptor: int, configure_logs: Callable[[str, str], None]) -> None:
         with contextlib.suppress(OSError):  # the subworker is gone, or about to end us
             channel.send(Started())
             while isinstance(run := channel.receive(), Run):
-                channel.send(Ended(tasks.run(run)))
+                outcome = tasks.run(run)
+                contexts.end()
+                channel.send(Ended(outcome))
 
 
 class _Channel:
-    """Talk to the subworker, one message after the other."""
+    """Talk to the subworker, one message after the other.
+
+    Attributes:
+        on_answer: called with each answer to a checkpoint, if one was ever sent.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._decoder = FrameDecoder(_FRAME_BYTES_MAX)
         self._received: deque[bytes] = deque()
+        self._sending = threading.Lock()
+        self._beside: queue.SimpleQueue[ToProcess | None] | None = None
+        self.on_answer: Callable[[CheckpointAnswered], None] = lambda _: None
 
     def send(self, message: FromProcess) -> None:
         """Send all of a message.
@@ -103,10 +117,34 @@ class _Channel:
         Raises:
             OSError: nobody takes it.
         """
-        self._connection.sendall(frame(encode(message)))
+        data = frame(encode(message))
+        with self._sending:
+            self._connection.sendall(data)
 
     def receive(self) -> ToProcess | None:
-        """Wait for the next message; None if the subworker has hung up."""
+        """Wait for the next message that isn't an answer; None if the subworker has hung up."""
+        if self._beside is not None:
+            return self._beside.get()
+        return self._receive()
+
+    def receive_beside(self) -> None:
+        """Receive in a thread from now on; called while nothing is waited for here."""
+        self._beside = queue.SimpleQueue()
+        threading.Thread(
+            target=self._run, args=(self._beside,), name="fastqueue-receive", daemon=True
+        ).start()
+
+    def _run(self, received: queue.SimpleQueue[ToProcess | None]) -> None:
+        message: ToProcess | None = None
+        with contextlib.suppress(OSError):
+            while (message := self._receive()) is not None:
+                if isinstance(message, CheckpointAnswered):
+                    self.on_answer(message)
+                else:
+                    received.put(message)
+        received.put(None)
+
+    def _receive(self) -> ToProcess | None:
         while not self._received:
             data = self._connection.recv(_READ_BYTES)
             if not data:
@@ -120,6 +158,7 @@ class _Tasks:
 
     def __init__(self) -> None:
         self.registry: TaskRegistry | None = None
+        self.contexts: ProcessContexts
         self._runner: asyncio.Runner | None = None
 
     def __enter__(self) -> Self:
@@ -139,11 +178,14 @@ class _Tasks:
                 "process of its own: define it whatever the process"
             )
             return failed(lease, error, time.time(), time.time())
+        limits = limits_of(definition.limits, lease)
+        self.contexts.begin(lease, limits)
         if inspect.iscoroutinefunction(definition.function):
             return self._run_coroutine(definition, run)
-        limit = _SoftLimit(limits_of(definition.limits, lease).soft_s)
+        limit = _SoftLimit(limits.soft_s)
         context = contextvars.Context()
-        return context.run(call_function, definition, lease, run.result_bytes_max, limit)
+        most = run.result_bytes_max
+        return context.run(call_function, definition, lease, most, limit, self.contexts)
 
     def _run_coroutine(self, definition: TaskDefinition, run: Run) -> Outcome:
         if self._runner is None:
@@ -153,14 +195,18 @@ class _Tasks:
         lease, most = run.lease, run.result_bytes_max
         soft_s = limits_of(definition.limits, lease).soft_s
         if soft_s is None:
-            coroutine = await_coroutine(definition, lease, most)
+            coroutine = await_coroutine(definition, lease, most, self.contexts)
         else:
-            coroutine = _await_softly(definition, lease, most, soft_s)
+            coroutine = _await_softly(definition, lease, most, self.contexts, soft_s)
         return self._runner.run(coroutine, context=contextvars.Context())
 
 
 async def _await_softly(
-    definition: TaskDefinition, lease: Lease, result_bytes_max: int, soft_s: float
+    definition: TaskDefinition,
+    lease: Lease,
+    result_bytes_max: int,
+    contexts: ProcessContexts,
+    soft_s: float,
 ) -> Outcome:
     """Run a coroutine function, in which a soft limit is raised by this loop's own timer."""
     this_task = asyncio.current_task()
@@ -175,7 +221,7 @@ async def _await_softly(
     interruptions.watch(lease.token, TimeLimits(soft_s=soft_s))
     softened = partial(interruptions.softened, lease.token)
     try:
-        return await await_coroutine(definition, lease, result_bytes_max, softened)
+        return await await_coroutine(definition, lease, result_bytes_max, contexts, softened)
     finally:
         interruptions.forget(lease.token)
 

@@ -1,8 +1,9 @@
 """Own the messages between a subworker and the processes that its tasks have for themselves.
 
 They travel as frames over a socket pair. The process is told `Setup` once and answers `Started` or
-`CannotStart`; from then on each `Run` is answered by `Ended`. When the stream from above ends, so
-does the process.
+`CannotStart`; from then on each `Run` is answered by `Ended`. In between the task may tell of
+itself by `Noted`, and have a checkpoint saved by `Checkpointing`, which is answered by
+`CheckpointAnswered`. When the stream from above ends, so does the process.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from fastqueue.core.records import Lease, Outcome  # noqa: TC001 - read at run time
+from fastqueue.core.records import Lease, News, Outcome  # noqa: TC001 - read at run time
 from fastqueue.errors import ProtocolError
 
 __all__ = [
     "CannotStart",
+    "CheckpointAnswered",
+    "Checkpointing",
     "Ended",
     "FromProcess",
+    "Noted",
     "Run",
     "Setup",
     "Started",
@@ -50,6 +54,14 @@ class Run(Struct, array_like=True, tag=2, frozen=True):
     result_bytes_max: int
 
 
+class CheckpointAnswered(Struct, array_like=True, tag=3, frozen=True):
+    """Say that a checkpoint is on disk, or by `refusal` why not."""
+
+    sequence: int
+    refusal: str = ""
+    is_lease_lost: bool = False
+
+
 class Started(Struct, array_like=True, tag=11, frozen=True):
     """Say that the task modules are imported."""
 
@@ -66,8 +78,21 @@ class Ended(Struct, array_like=True, tag=13, frozen=True):
     outcome: Outcome
 
 
-ToProcess = Setup | Run
-FromProcess = Started | CannotStart | Ended
+class Noted(Struct, array_like=True, tag=14, frozen=True):
+    """Say what the task tells of itself."""
+
+    news: News
+
+
+class Checkpointing(Struct, array_like=True, tag=15, frozen=True):
+    """Have a checkpoint of the task saved."""
+
+    sequence: int
+    value: bytes
+
+
+ToProcess = Setup | Run | CheckpointAnswered
+FromProcess = Started | CannotStart | Ended | Noted | Checkpointing
 
 encode = msgspec.msgpack.Encoder().encode
 _to_process: msgspec.msgpack.Decoder[ToProcess] = msgspec.msgpack.Decoder(ToProcess)

@@ -12,11 +12,21 @@ import logging
 import math
 import time
 from bisect import insort
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastqueue.subworker.child_process import ChildProcess
 from fastqueue.subworker.outcomes import crashed, unstartable
-from fastqueue.subworker.process_messages import CannotStart, Ended, Run, Setup, Started
+from fastqueue.subworker.process_messages import (
+    CannotStart,
+    CheckpointAnswered,
+    Checkpointing,
+    Ended,
+    Noted,
+    Run,
+    Setup,
+    Started,
+)
 from fastqueue.tasks.policies import ProcessPolicy
 
 if TYPE_CHECKING:
@@ -100,6 +110,8 @@ class ProcessPool:
         folder: their current directory; None is ours.
         on_begun: called with a lease when a process is about to get its task.
         on_outcomes: called with what has come of some tasks.
+        on_told: called with a lease, with what its task says while it runs, and with what takes
+            the answer, from any thread.
     """
 
     def __init__(
@@ -109,7 +121,11 @@ class ProcessPool:
         folder: str | None,
         on_begun: Callable[[Lease], None],
         on_outcomes: Callable[[Iterable[Outcome]], None],
+        on_told: Callable[
+            [Lease, Noted | Checkpointing, Callable[[CheckpointAnswered], None]], None
+        ],
     ) -> None:
+        self._on_told = on_told
         self._loop = asyncio.get_running_loop()
         self._processes_max = processes_max
         self._setup = setup
@@ -278,6 +294,10 @@ class ProcessPool:
             case CannotStart():
                 worker.cannot_start = True
                 self._give_up_waiting(message.error)
+            case Noted() | Checkpointing():
+                if worker.call is not None and not worker.call.is_killed:
+                    self._on_told(worker.call.lease, message, partial(self._answer, worker))
+                return
             case Ended():
                 call = worker.call
                 if call is None or call.lease.token != message.outcome.token or call.is_killed:
@@ -287,6 +307,10 @@ class ProcessPool:
                     self._rest(worker, call.policy)
                 self._on_outcomes((message.outcome,))
         self._dispatch()
+
+    def _answer(self, worker: _Worker, answer: CheckpointAnswered) -> None:
+        if worker.process.is_open:
+            worker.process.send(answer)
 
     def _on_end(self, worker: _Worker, how: str) -> None:
         self._workers.remove(worker)

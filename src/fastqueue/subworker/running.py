@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from fastqueue.config import SerializationFormat
 from fastqueue.subworker.calls import call_function
+from fastqueue.subworker.contexts import Contexts
 from fastqueue.subworker.interruption import Interruptions, ThreadInterrupts, limits_of
 from fastqueue.subworker.outcomes import failed, returned
 from fastqueue.subworker.process_messages import Setup
 from fastqueue.subworker.process_pool import ProcessPool
 from fastqueue.subworker.threads import ThreadExecutor
+from fastqueue.tasks.context import running_task
 from fastqueue.tasks.policies import TimeLimits
 from fastqueue.tasks.serializer import decode_arguments
 
@@ -50,7 +52,9 @@ class Running:
         board: where to note what runs, for a supervisor.
         setup: what processes of tasks are told when they start.
         processes_max: how many of them there are at one time, at most; by default one a CPU.
-        on_outcomes: called with the outcomes of tasks, of which one at a time is for each token.
+        on_outcomes: called with the outcomes of tasks.
+        send: sends a message to the control plane, if there is a connection.
+        is_writable: says whether the control plane takes what is sent.
 
     Attributes:
         tasks: by token the asyncio task of each task that runs, None for those in threads and
@@ -69,6 +73,8 @@ class Running:
         setup: Setup | None,
         processes_max: int | None,
         on_outcomes: Callable[[Iterable[Outcome]], None],
+        send: Callable[[object], None],
+        is_writable: Callable[[], bool],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._definitions: dict[str, TaskDefinition] = {d.name: d for d in registry}
@@ -78,6 +84,7 @@ class Running:
         self._threads = ThreadExecutor(self._loop, slots, on_outcomes)
         self._interrupts = ThreadInterrupts()
         self.tasks: dict[int, asyncio.Task[None] | None] = {}
+        self.contexts = Contexts(self._loop, self.tasks, self._limits_of, send, is_writable)
         self.interruptions = Interruptions(
             self._loop,
             self._interrupts,
@@ -93,6 +100,7 @@ class Running:
             _current_folder(),
             self._on_process_begun,
             on_outcomes,
+            self.contexts.on_process,
         )
         self.result_bytes_max = 0
 
@@ -119,7 +127,14 @@ class Running:
             self.tasks[lease.token] = None
             running = self._interrupts.running(lease.token)
             self._threads.submit(
-                partial(call_function, definition, lease, self.result_bytes_max, running)
+                partial(
+                    call_function,
+                    definition,
+                    lease,
+                    self.result_bytes_max,
+                    running,
+                    self.contexts,
+                )
             )
             return
         self.tasks[lease.token] = self._loop.create_task(
@@ -135,6 +150,7 @@ class Running:
     async def _run_coroutine(
         self, definition: TaskDefinition, lease: Lease, started_at: float
     ) -> None:
+        running_task.set((self.contexts, lease, started_at))
         try:
             args, kwargs = decode_arguments(
                 lease.payload, SerializationFormat.of_code(lease.format)
@@ -159,6 +175,8 @@ class Running:
         if self.tasks.pop(token, _NOTHING) is _NOTHING:
             return False  # it was interrupted, and that is reported
         self.interruptions.forget(token)
+        if self.contexts.is_used:
+            self.contexts.end(token)
         return True
 
     def task_of(self, running: asyncio.Task[object]) -> tuple[str, str] | None:
@@ -208,7 +226,7 @@ class Running:
         """Report a task that has no way to report itself why it was interrupted."""
         lease = self._held.of_token(token)
         if lease is None:
-            self.tasks.pop(token, None)  # it was revoked or given back: nobody wants to know
+            self.end(token)  # it was revoked or given back: nobody wants to know
             return
         now = time.time()
         policy = self._definitions[lease.name].retry
@@ -219,9 +237,12 @@ class Running:
         if self._board is not None:
             self._board.add(lease.token)
         # The soft limit is kept in the process itself.
-        hard_s = limits_of(self._definitions[lease.name].limits, lease).hard_s
+        hard_s = self._limits_of(lease).hard_s
         if hard_s is not None:
             self.interruptions.watch(lease.token, TimeLimits(hard_s=hard_s))
+
+    def _limits_of(self, lease: Lease) -> TimeLimits:
+        return limits_of(self._definitions[lease.name].limits, lease)
 
     def _kill_process(self, token: int, error: BaseException) -> bool:
         """End a task in a process of its own and report why; say whether it was one."""
@@ -233,6 +254,7 @@ class Running:
 
     async def aclose(self) -> None:
         """Let the threads end, and end the processes."""
+        self.contexts.stop()
         self._threads.stop()
         await self.processes.stop()
 

@@ -84,6 +84,8 @@ class Runtime:
             setup=setup,
             processes_max=processes_max,
             on_outcomes=self._on_outcomes,
+            send=self._send,
+            is_writable=self._is_writable,
         )
         self.reports = Reports()
         self._connection: Connection | None = None
@@ -120,6 +122,7 @@ class Runtime:
         connection.send(encode(ready))
         self.reports.send_again()
         self.reports.send(connection)
+        self.running.contexts.on_connected()
         self.disconnected.clear()
         self.connected.set()
         logger.info(
@@ -138,6 +141,7 @@ class Runtime:
     def on_writable(self) -> None:
         """Go on reporting."""
         self.reports.send(self._connection)
+        self.running.contexts.on_writable()
 
     def on_refused(self, why: str) -> None:
         """Say why the control plane won't have us."""
@@ -160,11 +164,16 @@ class Runtime:
                     self._revoke(message.task_ids)
                 case msg.CancelRunning():
                     self._cancel(message.tasks)
+                case msg.CheckpointSaved():
+                    self.running.contexts.on_saved(message)
         self._start_ready()
 
     def _send(self, message: object) -> None:
         if self._connection is not None:
             self._connection.send(encode(message))
+
+    def _is_writable(self) -> bool:
+        return self._connection is not None and self._connection.is_writable
 
     # -- leases
 

@@ -18,6 +18,7 @@ __all__ = [
     "DeadLetter",
     "Schedule",
     "TaskPriority",
+    "TaskProgress",
     "TaskResult",
     "TaskStatus",
 ]
@@ -95,6 +96,21 @@ _TERMINAL = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILURE, TaskStatus.CANCEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskProgress:
+    """Tell how far the attempt that runs has come, as it says itself.
+
+    Attributes:
+        done: how much is done, in the task's own units.
+        total: how much there is to do; None if the task doesn't say.
+        message: what the task says about it.
+    """
+
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
     """Tell what is known of one task: its status, and once it is terminal its outcome.
 
@@ -111,6 +127,7 @@ class TaskResult:
         attempt: the number of the last attempt; 1 is the first, 0 means not started.
         traceback: on `failure` of the task's own code, its traceback.
         worker_id: the subworker that ran the last attempt.
+        progress: how far the attempt that runs has come, if it says so; not kept once it is over.
     """
 
     task_id: str
@@ -123,6 +140,7 @@ class TaskResult:
     attempt: int = 0
     traceback: str | None = field(default=None, repr=False)
     worker_id: str | None = None
+    progress: TaskProgress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

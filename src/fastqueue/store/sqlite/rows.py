@@ -62,7 +62,7 @@ encode_options = msgspec.msgpack.Encoder().encode
 def stored_task(row: Sequence[Any]) -> StoredTask:
     """Return a live task from its row, in the order of the statements' columns."""
     key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
-    address, data, failures, options, cancelling, *rest = row[8:]
+    address, data, failures, options, cancelling, checkpoint_bytes, *rest = row[8:]
     token, worker, at_most_once, queue, rank, name = rest[:6]
     return StoredTask(
         key,
@@ -81,6 +81,7 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         None if options is None else _decode_options(options),
         bool(cancelling),
         None if queue is None else (queue, rank, name),
+        checkpoint_bytes,
     )
 
 

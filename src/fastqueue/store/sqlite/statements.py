@@ -7,7 +7,8 @@ from fastqueue.core.lanes import SEQUENCE_BITS
 _STORED_TASK = (
     "t.key, t.task_id, t.client, t.attempt, t.crashes, t.format, t.submitted_at,"
     " length(t.payload), t.callback_address, t.callback_data, t.failures, t.options,"
-    " t.cancelling"
+    " t.cancelling, CASE WHEN t.checkpointed THEN"
+    " (SELECT length(c.value) FROM checkpoints c WHERE c.task_id = t.task_id) ELSE 0 END"
 )
 
 SET_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
@@ -58,6 +59,13 @@ READ_DELAYED = (
     " FROM delayed d INDEXED BY delayed_by_key JOIN tasks t USING (key)"
     " WHERE d.key > ? AND d.key <= ? AND d.queue = ? ORDER BY d.key LIMIT ?"
 )
+# The value is in a table of its own, so that a large payload isn't written again with each.
+SAVE_CHECKPOINT = "INSERT OR REPLACE INTO checkpoints (task_id, value) VALUES (?, ?)"
+NOTE_CHECKPOINT = "UPDATE tasks SET checkpointed = 1 WHERE key = ? AND NOT checkpointed"
+READ_CHECKPOINT = "SELECT value FROM checkpoints WHERE task_id = ?"
+REMOVE_CHECKPOINT = "DELETE FROM checkpoints WHERE task_id = ?"
+CHECKPOINTS_BYTES = "SELECT total(length(value)) FROM checkpoints"
+
 NOTE_CANCEL = "UPDATE tasks SET cancelling = 1 WHERE key = ?"
 MOVE_TASK = "UPDATE tasks SET key = ? WHERE key = ?"
 RETRY_TASK = "UPDATE tasks SET key = ?, attempt = ?, failures = ? WHERE key = ?"

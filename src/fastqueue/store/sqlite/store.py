@@ -257,6 +257,7 @@ class SqliteStore:
             schedules=[schedule(row) for row in self._execute(sql.SCHEDULES)],
             **read_queues(self._connection, wall_now),
             batches=[batch(row, wall_now) for row in self._execute(sql.BATCHES)],
+            checkpoints_bytes=round(self._scalar(sql.CHECKPOINTS_BYTES)),
         )
 
     @reads
@@ -348,7 +349,7 @@ class SqliteStore:
         last = base | SEQUENCE_MASK
         bindings = (max(after_key, base), last, limit, _WINDOW_PAYLOAD_BYTES_MAX)
         return [
-            WindowRow(stored_task((*row[:13], *_NO_LEASE, *_IN_A_LANE)), row[13])
+            WindowRow(stored_task((*row[:14], *_NO_LEASE, *_IN_A_LANE)), row[14])
             for row in self._execute(sql.READ_WINDOW, bindings)
         ]
 
@@ -416,6 +417,12 @@ class SqliteStore:
         return {
             key: payload for key in keys for (payload,) in self._execute(sql.READ_PAYLOAD, (key,))
         }
+
+    @reads
+    def read_checkpoint(self, task_id: str) -> bytes | None:
+        """Return the checkpoint of a live task, or None if it has none."""
+        value: bytes | None = self._scalar(sql.READ_CHECKPOINT, (task_id,))
+        return value
 
     @reads
     def read_callbacks(self, address: str, limit: int, bytes_goal: int) -> list[NumberedCallback]:

@@ -75,6 +75,7 @@ class Writer:
             ch.BatchTasksEnded: self._end_batch_tasks,
             ch.BatchesCounted: self._count_batches,
             ch.BatchForgotten: self._forget_batch,
+            ch.CheckpointSaved: self._save_checkpoint,
         }
 
     def go_on_from(self, leased: set[int], generation: int, *, has_attempts: bool) -> None:
@@ -195,6 +196,8 @@ class Writer:
         if failed:
             self._executemany(sql.ADD_DEAD_LETTER, failed)
         self._executemany(sql.REMOVE_TASK, ((key,) for key in keys))
+        if change.checkpointed:
+            self._executemany(sql.REMOVE_CHECKPOINT, ((i,) for i in change.checkpointed))
         for key in keys:
             count[key >> SEQUENCE_BITS] -= 1
         self._drop_leases(keys)
@@ -219,6 +222,10 @@ class Writer:
                 )
             )
         self._executemany(sql.ADD_RESULT, rows)
+
+    def _save_checkpoint(self, change: ch.CheckpointSaved) -> None:
+        self._execute(sql.SAVE_CHECKPOINT, (change.task_id, change.value))
+        self._execute(sql.NOTE_CHECKPOINT, (change.key,))
 
     def _drop_leases(self, keys: Iterable[int]) -> None:
         if self._leased:
