@@ -48,8 +48,10 @@ class Feed:
         self._events: deque[StatusChanged | LogLine | Missed] = deque()
         self._lines_waiting = 0
         self._progress: Progress | None = None
-        self._attempt = -1
-        self._status: TaskStatus | None = None
+        # As last told: the status and the attempt, and the token of the lease it ran under.
+        self._standing: tuple[TaskStatus | None, int] = (None, 0)
+        self._attempt = 0
+        self._token = 0
         self._next_line = 0
         self._dropped = 0
         self._last_progress: Progress | None = None
@@ -60,15 +62,15 @@ class Feed:
     def take(self, happening: Happening) -> None:
         """Take what the control plane tells; what is known already changes nothing."""
         attempt = happening.attempt
-        if attempt < self._attempt:
-            return
-        if attempt > self._attempt:
-            self._attempt = attempt
-            self._status = None
+        if happening.token and happening.token != self._token:
+            # Another run, though perhaps of the same attempt: it counts its lines from 0 on.
+            self._token = happening.token
             self._next_line = self._dropped = 0
             self._progress = self._last_progress = None
-        if happening.status is not None and happening.status != self._status:
-            self._status = happening.status
+        standing = (happening.status, attempt)
+        self._attempt = attempt
+        if happening.status is not None and standing != self._standing:
+            self._standing = standing
             self._add(
                 StatusChanged(task_id=self._task_id, attempt=attempt, status=happening.status)
             )

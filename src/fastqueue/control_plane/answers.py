@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from fastqueue.core.lanes import SEQUENCE_BITS
-from fastqueue.core.records import Result
+from fastqueue.core.records import Happening, Result
 from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 
@@ -146,9 +146,10 @@ class _Standings:
         # One that is over is told of by its result.
         if self._session in state.followed.followers.get(task_id, ()):
             stored = store.find_live((task_id,)).get(task_id) if task is None else None
-            standing = task or stored
-            if standing is not None:
-                told = state.followed.standing(task_id, standing.status, standing.attempt)
+            if task is not None:
+                frames.append(encode(msg.Happened([state.followed.standing(task)])))
+            elif stored is not None:
+                told = Happening(task_id, stored.attempt, stored.status)
                 frames.append(encode(msg.Happened([told])))
         return frames, not self.task_ids
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fastqueue.core.commands import Follow, Tell
     from fastqueue.core.decision import Decision
+    from fastqueue.core.lanes import Task
     from fastqueue.core.limits import CoreLimits
     from fastqueue.core.records import News
     from fastqueue.core.state import State
@@ -47,10 +48,11 @@ class _Told:
 class _Fresh:
     """Gather what is new about a followed task in one turn."""
 
-    __slots__ = ("attempt", "news", "progress", "status")
+    __slots__ = ("attempt", "news", "progress", "status", "token")
 
-    def __init__(self, attempt: int) -> None:
+    def __init__(self, attempt: int, token: int) -> None:
         self.attempt = attempt
+        self.token = token
         self.status: TaskStatus | None = None
         self.progress: ProgressRecord | None = None
         self.news: list[News] = []
@@ -104,10 +106,10 @@ class Followed:
 
     # -- what happens
 
-    def note_status(self, task_id: str, status: TaskStatus, attempt: int) -> None:
+    def note_status(self, task_id: str, status: TaskStatus, attempt: int, token: int = 0) -> None:
         """Note that a task's status is another now; called for those that are followed."""
         if task_id in self.followers:
-            fresh = _Fresh(attempt)
+            fresh = _Fresh(attempt, token)
             fresh.status = status
             self._fresh.setdefault(task_id, []).append(fresh)
 
@@ -128,8 +130,8 @@ class Followed:
             self.forget(next(iter(self.told)))
         if news.task_id in self.followers:
             waiting = self._fresh.setdefault(news.task_id, [])
-            if not waiting or waiting[-1].attempt != attempt:
-                waiting.append(_Fresh(attempt))
+            if not waiting or waiting[-1].token != news.token:
+                waiting.append(_Fresh(attempt, news.token))
             fresh = waiting[-1]
             fresh.progress = news.progress or fresh.progress
             if news.lines or news.dropped:
@@ -182,19 +184,20 @@ class Followed:
         told = self.told.get(task_id) if self.told else None
         return None if told is None else told.progress
 
-    def standing(self, task_id: str, status: TaskStatus, attempt: int) -> Happening:
+    def standing(self, task: Task) -> Happening:
         """Return how things stand with a task."""
-        told = self.told.get(task_id)
+        told = self.told.get(task.task_id)
         if told is None:
-            return Happening(task_id, attempt, status)
+            return Happening(task.task_id, task.attempt, task.status, token=task.token)
         return Happening(
-            task_id,
-            attempt,
-            status,
+            task.task_id,
+            task.attempt,
+            task.status,
             told.progress,
             told.first_line,
             list(told.lines),
             told.dropped,
+            task.token,
         )
 
     def take_fresh(self) -> list[TellFollowers]:
@@ -218,14 +221,15 @@ class Followed:
 
 def _happenings(task_id: str, fresh: _Fresh) -> list[Happening]:
     """Return what is new as it is told: the lines of one subworker's frame together."""
+    attempt, token = fresh.attempt, fresh.token
     told = [
-        Happening(task_id, fresh.attempt, None, None, n.first_line, n.lines, n.dropped)
+        Happening(task_id, attempt, None, None, n.first_line, n.lines, n.dropped, token)
         for n in fresh.news
     ]
     if fresh.status is not None:
-        told.insert(0, Happening(task_id, fresh.attempt, fresh.status))
+        told.insert(0, Happening(task_id, attempt, fresh.status, token=token))
     if fresh.progress is not None:
-        told.append(Happening(task_id, fresh.attempt, None, fresh.progress))
+        told.append(Happening(task_id, attempt, None, fresh.progress, token=token))
     return told
 
 
@@ -251,7 +255,7 @@ def follow(state: State, command: Follow, now: float, decision: Decision) -> Non
     else:
         task, stored = state.tasks.get(task_id), command.stored
         if task is not None:
-            happening = followed.standing(task_id, task.status, task.attempt)
+            happening = followed.standing(task)
         elif stored is not None:
             happening = Happening(task_id, stored.attempt, stored.status)
         if happening is not None and session not in followed.followers.get(task_id, ()):

@@ -368,7 +368,10 @@ class News(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
 
 
 class Happening(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
-    """Tell a follower what is new about a task, or how things stand; None is nothing new."""
+    """Tell a follower what is new about a task, or how things stand; None is nothing new.
+
+    `token` is that of the lease it runs under, 0 if it doesn't run: one attempt may have several.
+    """
 
     task_id: str
     attempt: int
@@ -377,6 +380,7 @@ class Happening(Struct, array_like=True, frozen=True, gc=False, omit_defaults=Tr
     first_line: int = 0
     lines: list[str] = []
     dropped: int = 0
+    token: int = 0
 
 
 class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):

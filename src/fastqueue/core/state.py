@@ -249,7 +249,7 @@ class State:
         for gate in task.lane.gates:
             gate.running += 1
         if self.followed.followers:
-            self.followed.note_status(task.task_id, task.status, task.attempt)
+            self.followed.note_status(task.task_id, task.status, task.attempt, token)
 
     def unassign(self, task: Task, event: TaskEvent) -> None:
         """End a lease that brought no outcome: its token is void, the task ready again."""
