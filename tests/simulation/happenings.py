@@ -8,7 +8,16 @@ from tests.simulation.controlling import FAIR_KEYS, QUEUES, Controlling
 from tests.simulation.peers import SimulatedClient, SimulatedSubworker
 
 from fastqueue.core import commands as cmd
-from fastqueue.core.records import Callback, HeldLease, Lease, NewTask, Outcome, TaskOptions
+from fastqueue.core.records import (
+    Callback,
+    HeldLease,
+    Lease,
+    News,
+    NewTask,
+    Outcome,
+    ProgressRecord,
+    TaskOptions,
+)
 from fastqueue.core.schedule_records import ScheduleSpec
 from fastqueue.tasks.timetable import MissedRuns, Overlap, Timetable
 
@@ -18,12 +27,21 @@ if TYPE_CHECKING:
 
     from tests.simulation.batches import WitnessedStore
     from tests.simulation.rota import Rota
+    from tests.simulation.checkpoints import Checkpoints
     from tests.simulation.waiting import Waits
 
     from fastqueue.control_plane.engine import Engine
     from fastqueue.core.records import Result
     from fastqueue.store.base import NumberedCallback
 
+_HEARD = (
+    cmd.WorkerReady,
+    cmd.Report,
+    cmd.GiveBack,
+    cmd.SetCapacity,
+    cmd.SaveCheckpoint,
+    cmd.Tell,
+)
 HEARTBEAT_SESSION = 1_000_000_000
 NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
 DISK_FREE_MIN = 1_000
@@ -63,6 +81,7 @@ class Happenings(Controlling):
     submitted: dict[str, NewTask]
     waits: Waits
     rota: Rota
+    checkpoints: Checkpoints
     # Subworkers whose supervisor told of their end, with what had begun in them.
     dead: dict[str, frozenset[int] | None]
     # By token, tasks whose own process was reported dead.
@@ -94,6 +113,9 @@ class Happenings(Controlling):
             (2, self.report_stale),
             (3, self.give_back),
             (2, self.set_capacity),
+            (6, self.save_checkpoint),
+            (4, self.tell),
+            (3, self.follow),
             (3, self.cancel),
             (3, self.query),
             (2, self.watch),
@@ -199,7 +221,7 @@ class Happenings(Controlling):
 
     def put(self, command: cmd.Command) -> None:
         self.engine.put(command)
-        if isinstance(command, cmd.WorkerReady | cmd.Report | cmd.GiveBack | cmd.SetCapacity):
+        if isinstance(command, _HEARD):
             for subworker in self.subworkers:
                 if subworker.session == command.session:
                     self.heard_at[subworker.instance] = self.now
@@ -352,6 +374,8 @@ class Happenings(Controlling):
         )
         for sequence, outcomes in peer.unacknowledged.items():
             self.put(cmd.Report(peer.session, sequence, outcomes, self.wall()))
+        for sequence in peer.saving:
+            self._send_checkpoint(peer, sequence)
 
     def disconnect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
         self.put(cmd.SessionLost(peer.session))
@@ -387,6 +411,8 @@ class Happenings(Controlling):
         peer.held.clear()
         peer.begun.clear()
         peer.unacknowledged.clear()
+        peer.saving.clear()
+        peer.lines.clear()
 
     def _start(self, peer: SimulatedSubworker) -> None:
         """Begin a process: by its version of the code a task has a schedule, another, or none."""
@@ -491,6 +517,43 @@ class Happenings(Controlling):
             leases = [subworker.held.pop(task_id) for task_id in chosen]
             held = [HeldLease(lease.task_id, lease.token, lease.attempt) for lease in leases]
             self.put(cmd.GiveBack(subworker.session, held))
+
+    def save_checkpoint(self) -> None:
+        """Let an attempt save something; it may have lost its lease without knowing."""
+        subworker = self._subworker()
+        if subworker is not None and subworker.held:
+            lease = self.random.choice(list(subworker.held.values()))
+            self._begin(subworker, lease)
+            subworker.last_sequence += 1
+            sequence, value = subworker.last_sequence, self.checkpoints.make(lease)
+            subworker.saving[sequence] = (lease, value)
+            self._send_checkpoint(subworker, sequence)
+
+    def _send_checkpoint(self, subworker: SimulatedSubworker, sequence: int) -> None:
+        lease, value = subworker.saving[sequence]
+        self.put(cmd.SaveCheckpoint(subworker.session, sequence, lease.task_id, lease.token, value))
+
+    def tell(self) -> None:
+        """Let an attempt tell of itself."""
+        subworker = self._subworker()
+        if subworker is not None and subworker.held:
+            lease = self.random.choice(list(subworker.held.values()))
+            self._begin(subworker, lease)
+            first = subworker.lines.get(lease.token, 0)
+            count = self.random.randint(0, 5)
+            subworker.lines[lease.token] = first + count
+            lines = [f"{lease.token}/{n}" for n in range(first, first + count)]
+            progress = ProgressRecord(float(first)) if self.random.random() < 0.7 else None
+            news = News(lease.task_id, lease.token, progress, first, lines)
+            self.put(cmd.Tell(subworker.session, [news]))
+
+    def follow(self) -> None:
+        """Let a client follow a task, or one no more."""
+        client = self._connected(self.clients)
+        if client is not None:
+            task_id, ends = self._some_ids()[0], self.random.random() < 0.2
+            self.last_request += 1
+            self.put(cmd.Follow(client.session, self.last_request, task_id, ends))
 
     def set_capacity(self) -> None:
         subworker = self._subworker()

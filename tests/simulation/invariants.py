@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.batches import check_batches
 from tests.simulation.controlling import may_begin
 from tests.simulation.rota import check_schedules, schedules_due
+from tests.simulation.checkpoints import check_checkpoints
 from tests.simulation.waiting import check_waiting, waiting_due
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS
@@ -36,6 +37,7 @@ def check(core: Core, store: WitnessedStore, crashed_alone: frozenset[str] = fro
     check_waiting(core, store)
     check_batches(core, store)
     check_schedules(core, store)
+    check_checkpoints(core, store)
 
 
 def _check_tasks(core: Core, store: MemoryStore, crashed_alone: frozenset[str]) -> None:
@@ -96,7 +98,8 @@ def _check_workers(core: Core, crashed_alone: frozenset[str]) -> None:
         alone = [t for i, t in worker.tasks.items() if t.is_suspect and i not in crashed_alone]
         assert not alone or len(worker.tasks) == 1, "a suspect runs beside others"
         assert worker.suspects == sum(task.is_suspect for task in worker.tasks.values())
-        assert worker.leased_bytes == sum(task.payload_bytes for task in worker.tasks.values())
+        held = worker.tasks.values()
+        assert worker.leased_bytes == sum(t.payload_bytes + t.checkpoint_bytes for t in held)
         assert worker.is_reserved == (worker is state.reserved)
         if not worker.session:
             assert worker.tasks, "a subworker that is gone and holds nothing is remembered"
@@ -234,6 +237,7 @@ def memory_of(core: Core) -> dict[str, Any]:
         "tombstones": (state.young_tombstones, state.old_tombstones),
         "owed": {address: entry.owed for address, entry in state.outbox._addresses.items()},
         "names": state.known_names,
+        "checkpoints": state.checkpoints_bytes,
         "live": state.lanes.live,
         "delayed": state.delays.count,
         "batches": {

@@ -7,6 +7,7 @@ the source changes the fault with it; a new rule of the core deserves a fault he
 from __future__ import annotations
 
 from tests.simulation.batch_mutants import BATCH_MUTANTS
+from tests.simulation.context_mutants import CONTEXT_MUTANTS
 from tests.simulation.mutant import Mutant
 from tests.simulation.queue_mutants import QUEUE_MUTANTS
 
@@ -1201,4 +1202,5 @@ MUTANTS = (
     *QUEUE_MUTANTS,
     *BATCH_MUTANTS,
     *_BY_THE_CLOCK,
+    *CONTEXT_MUTANTS,
 )

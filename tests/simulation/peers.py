@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from fastqueue.client.watching import Feed
+
 if TYPE_CHECKING:
     from fastqueue.core.records import Lease, NewTask, Outcome, PendingCallback
     from fastqueue.core.schedule_records import ScheduleSpec
@@ -24,6 +26,8 @@ class SimulatedClient:
         # What must be pushed in this session, and what was, or was said to have expired.
         self.owed: set[str] = set()
         self.told: set[str] = set()
+        # What it follows, as the real client takes it.
+        self.feeds: dict[str, Feed] = {}
         # Until when it takes nothing that it is owed.
         self.slow_until = 0.0
 
@@ -39,6 +43,7 @@ class SimulatedClient:
         self.asked.clear()
         self.owed.clear()
         self.told.clear()
+        self.feeds.clear()
 
 
 class SimulatedSubworker:
@@ -58,6 +63,10 @@ class SimulatedSubworker:
         self.begun: set[int] = set()
         self.unacknowledged: dict[int, list[Outcome]] = {}
         self.last_sequence = 0
+        # Checkpoints that aren't acknowledged: by sequence number the lease, and the value.
+        self.saving: dict[int, tuple[Lease, bytes]] = {}
+        # Per lease, how many lines it has told.
+        self.lines: dict[int, int] = {}
         # It was stopped, or its host vanished: it is connected and says nothing.
         self.is_stopped = False
         # Of its definitions, by this process's version of them; and when that started.

@@ -80,6 +80,10 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["missed"] += world.rota.missed
         seen["cancelled for a newer one"] += world.rota.cancelled
         seen["decided"] += world.rota.decided
+        seen["checkpoints handed over"] += world.checkpoints.handed_over
+        seen["checkpoints refused"] += world.checkpoints.refused
+        seen["checkpoints voided"] += world.checkpoints.voided
+        seen["followed"] += world.followed
     wanted = {
         "recorded": 1_000,
         "refused": 20,
@@ -106,6 +110,10 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "missed": 10,
         "cancelled for a newer one": 20,
         "decided": 5,
+        "checkpoints handed over": 50,
+        "checkpoints refused": 20,
+        "checkpoints voided": 20,
+        "followed": 100,
     }
     assert all(seen[what] >= count for what, count in wanted.items()), seen
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tests.simulation.batches import WitnessedStore
 from tests.simulation.controlling import QUEUES, check_purges
+from tests.simulation.checkpoints import Checkpoints
 from tests.simulation.happenings import (
     AT_MOST_ONCE,
     DEFINED,
@@ -35,18 +36,20 @@ from tests.simulation.peers import SimulatedClient, SimulatedSubworker
 from tests.simulation.rota import Rota
 from tests.simulation.waiting import Waits
 
+from fastqueue.client.watching import Feed
 from fastqueue.control_plane.engine import Engine
 from fastqueue.core import commands as cmd
 from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.limits import CoreLimits
 from fastqueue.core.records import NewTask, Result
 from fastqueue.protocol import messages as msg
+from fastqueue.tasks.events import LogLine, StatusChanged
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastqueue.core.records import Lease
+    from fastqueue.core.records import Happening, Lease
     from fastqueue.store.base import NumberedCallback
 
 LIMITS = CoreLimits(
@@ -72,6 +75,11 @@ LIMITS = CoreLimits(
     schedules_max=3,
     schedules_bytes_max=30,
     schedule_runs_max=3,
+    followed_max=4,
+    told_max=3,
+    told_lines_max=4,
+    told_bytes_max=60,
+    checkpoints_bytes_max=400,
 )
 # No timer of the core is longer, with these limits.
 LONGEST_WAIT_S = 31.0
@@ -146,6 +154,8 @@ class World(Happenings):
         self.failures_of: dict[int, int] = {}
         self.waits = Waits()
         self.rota = Rota()
+        self.checkpoints = Checkpoints()
+        self.followed = 0
         self.deliveries: list[tuple[str, list[NumberedCallback]]] = []
         self.called_back: dict[str, int] = defaultdict(int)
         for subworker in self.subworkers:
@@ -477,6 +487,12 @@ class World(Happenings):
                 for task_id in message.unknown:
                     assert task_id in self.recorded or task_id not in self.acknowledged
                 client.owed.update(set(client.asked.pop(message.request)) - set(message.unknown))
+            case msg.Following():
+                if message.happening is not None:
+                    self._happened(client, message.happening)
+            case msg.Happened():
+                for happening in message.happenings:
+                    self._happened(client, happening)
             case msg.Cancelled():
                 asked = client.asked.pop(message.request)
                 for task_id, (is_cancelled, _) in zip(asked, message.answers, strict=True):
@@ -499,6 +515,7 @@ class World(Happenings):
                         "a payload is mixed up"
                     )
                     self.waits.check_leased(lease, self.retries_of(lease.task_id))
+                    self.checkpoints.check_leased(lease)
                     self.failures_of[lease.token] = lease.failures
                     subworker.held[lease.task_id] = lease
             case msg.Reported():
@@ -509,6 +526,34 @@ class World(Happenings):
             case msg.Revoked():
                 for task_id in message.task_ids:
                     subworker.held.pop(task_id, None)
+            case msg.CheckpointSaved():
+                self._checkpoint_saved(subworker, message)
+            case _:
+                pass
+
+    def _checkpoint_saved(
+        self, subworker: SimulatedSubworker, message: msg.CheckpointSaved
+    ) -> None:
+        lease, value = subworker.saving.pop(message.sequence, (None, b""))
+        if lease is None:
+            return
+        if message.is_lease_lost:
+            self.checkpoints.voided += 1
+        elif message.refusal:
+            self.checkpoints.refused += 1
+        else:
+            self.checkpoints.acknowledge(lease, value)
+
+    def _happened(self, client: SimulatedClient, happening: Happening) -> None:
+        """Take what is told of a task as the real client does; every line is its run's own."""
+        feed = client.feeds.setdefault(happening.task_id, Feed(happening.task_id))
+        feed.take(happening)
+        while (event := feed.next_event()) is not None:
+            self.followed += 1
+            if isinstance(event, LogLine):
+                assert event.text == f"{happening.token}/{event.number}", "lines got mixed up"
+            if isinstance(event, StatusChanged):
+                assert not event.status.is_terminal, "an end was told otherwise than by the result"
 
     def _is_served(self, subworker: SimulatedSubworker, lease: Lease) -> bool:
         return not subworker.queues or self.new_of(lease.task_id).queue in subworker.queues

@@ -25,6 +25,7 @@ PUBLIC_NAMES = {
     "TaskResult",
     "TaskStatus",
     "__version__",
+    "current_task",
     "task",
 }
 
@@ -79,6 +80,7 @@ CLIENT_METHODS = {
     "stop",
     "submit_batch",
     "submit_task",
+    "watch",
 }
 
 # Each of these would be paid for by every process that only submits tasks.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_json",
-    "local",
     "event_document",
+    "local",
     "result_document",
     "show_attempts",
     "show_dead_letters",

@@ -14,12 +14,15 @@ from fastqueue.client.lifecycle import ClientLifecycle
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
 from fastqueue.client.window import WINDOW, check_window
+from fastqueue.client.watching import watch_task
 from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.models import Attempt, Cancellation, DeadLetter, TaskResult, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+
+    from fastqueue.tasks.events import WatchEvent
 
 __all__ = ["Asking"]
 
@@ -82,6 +85,23 @@ class Asking(ClientLifecycle):
             ConfigurationError: the window can't be one.
         """
         return iterate_completed(self._started(), task_ids, timeout, check_window(window))
+
+    def watch(self, task_id: str) -> AsyncIterator[WatchEvent]:
+        """Iterate over what happens to a task, as in `async for event in client.watch(task_id)`.
+
+        The events are those of `fastqueue.tasks.events`: first how things stand, then each change
+        of the status, the latest progress, the lines that the task logs, and as the last one
+        `Finished` with its result. It goes on after a reconnection, for as long as it takes.
+
+        Args:
+            task_id: any task, also one that another client submitted.
+
+        Raises:
+            ResultExpired: the task is unknown, or its result is evicted.
+            ControlPlaneUnavailable: none answered within `timeout` as it began.
+            Overloaded: this client watches 1,000 tasks already.
+        """
+        return watch_task(self._started(), task_id)
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, whether it waits or runs; one that is over is left as it is.

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
-    from fastqueue.core.records import NewTask
+    from fastqueue.core.records import News, NewTask
     from fastqueue.core.schedule_records import ScheduleSpec
-    from fastqueue.core.records import News
     from fastqueue.link.connection import Connection
 
 __all__ = ["Session"]

@@ -276,6 +276,7 @@ def test_a_released_migration_stays_as_it_is() -> None:
         "0004_schedules.sql": "b2c4fbcc04e854cd099846b49563dec0f5040f7547f83ac462e83f5d7c90ec0f",
         "0005_queues.sql": "e675638d7989375124d7c575149bc222f55e426b9a14b5d522154ce9d0faa280",
         "0006_batches.sql": "a9862d13788340b1b3aa92c1b36786029e3f385e525e8e84c51d77aeb1f7f81f",
+        "0007_checkpoints.sql": "57040cafd9a1c9e5b4a8c23f31d5ddc3eb2ab3aaa5a7e86fc4760618ceb1bca0",
     }
     folder = resources.files("fastqueue.store.sqlite.migrations")
     found = {

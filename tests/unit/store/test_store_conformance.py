@@ -503,3 +503,41 @@ def test_counts_that_are_rolled_back_never_were(store: Store) -> None:
     store.rollback()
     assert store.list_batch("b", "", 10) == []
     assert [counts.submitted for counts, _ in store.load(5.0).batches] == [3]
+
+
+def test_a_checkpoint_replaces_the_one_before_and_moves_with_its_task(store: Store) -> None:
+    commit(store, *added(new("a"), new("b")))
+    assert store.read_checkpoint("a") is None
+    commit(store, ch.CheckpointSaved(BASE + 1, "a", b"first"))
+    commit(store, ch.CheckpointSaved(BASE + 1, "a", b"the second"))
+    assert store.read_checkpoint("a") == b"the second"
+    found = store.find_live(["a", "b"])
+    assert (found["a"].checkpoint_bytes, found["b"].checkpoint_bytes) == (10, 0)
+    attempt = AttemptRecord("a", 1, 1.0, 2.0, "w", "ValueError: x")
+    commit(store, ch.TasksRetried([(9, 1, 1, BASE + 1)], [(5.0, "default", 2, "add")], [attempt]))
+    assert store.read_due(6.0, 9).tasks[0].checkpoint_bytes == 10
+    commit(store, ch.TasksDue([(BASE + 10, 9)]))
+    assert store.read_checkpoint("a") == b"the second"
+    rows = store.read_window(LANE, BASE, 9)
+    assert {row.task.task_id: row.task.checkpoint_bytes for row in rows} == {"a": 10, "b": 0}
+
+
+def test_checkpoints_are_counted_at_a_start_and_end_with_their_tasks(store: Store) -> None:
+    commit(store, *added(new("a"), new("b")))
+    commit(store, ch.CheckpointSaved(BASE + 1, "a", b"12345"))
+    commit(store, ch.CheckpointSaved(BASE + 2, "b", b"123"))
+    assert store.load(1.0).checkpoints_bytes == 8
+    result = Result("a", TaskStatus.SUCCESS, "add", 1, 0, b"3")
+    commit(store, ch.TasksFinished([BASE + 1], [result], 1, 2.0, ["a"]))
+    assert store.read_checkpoint("a") is None
+    assert store.load(1.0).checkpoints_bytes == 3
+
+
+def test_a_lease_that_is_stored_comes_with_the_size_of_its_checkpoint(store: Store) -> None:
+    commit(store, *added(new("a")), ch.LeasesAdded([(BASE + 1, 77, "w", False)]))
+    commit(store, ch.CheckpointSaved(BASE + 1, "a", b"12345"))
+    (row,) = store.load(1.0).leased
+    assert row.task.checkpoint_bytes == 5
+    store.write([ch.CheckpointSaved(BASE + 1, "a", b"gone")])
+    store.rollback()
+    assert store.read_checkpoint("a") == b"12345"
