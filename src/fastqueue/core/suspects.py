@@ -144,8 +144,8 @@ def requeue(state: State, tasks: list[Task], decision: Decision) -> None:
     if not tasks:
         return
     for task in tasks:
-        state.unassign(task, TaskEvent.GIVEN_BACK)
         task.attempt -= 1
+        state.unassign(task, TaskEvent.GIVEN_BACK)
     state.put_back(tasks)
     decision.changes.append(LeasesEnded([task.key for task in tasks]))
 

@@ -89,6 +89,7 @@ class Bench:
             None,
             lambda lease: self.begun.append(lease.token),
             self.outcomes.extend,
+            lambda *_: None,
         )
         self.made = FakeProcess.made
         self.last_token = 0
