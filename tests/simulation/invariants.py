@@ -9,6 +9,7 @@ from tests.simulation.batches import check_batches
 from tests.simulation.controlling import may_begin
 from tests.simulation.rota import check_schedules, schedules_due
 from tests.simulation.checkpoints import check_checkpoints
+from tests.simulation.controlling import may_begin
 from tests.simulation.waiting import check_waiting, waiting_due
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS

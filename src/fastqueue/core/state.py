@@ -20,8 +20,8 @@ from fastqueue.core.changes import (
 )
 from fastqueue.core.delays import NEVER, Delays
 from fastqueue.core.effects import PushResults
-from fastqueue.core.gates import Gates
 from fastqueue.core.following import Followed
+from fastqueue.core.gates import Gates
 from fastqueue.core.lanes import Lane, Lanes, Task
 from fastqueue.core.outbox import Outbox
 from fastqueue.core.queues import Queues
@@ -259,6 +259,10 @@ class State:
             task.worker.remove(task)
             task.worker = None
             self._open_gates(task.lane)
+        if self.followed.told:
+            self.followed.forget(task.task_id)
+        if self.followed.followers:
+            self.followed.note_status(task.task_id, task.status, task.attempt)
 
     def _open_gates(self, lane: Lane) -> None:
         """Give what limits a lane the place of one lease back."""
@@ -266,10 +270,6 @@ class State:
             gate.running -= 1
             if gate.parked:
                 self.lanes.unpark(gate)
-        if self.followed.told:
-            self.followed.forget(task.task_id)
-        if self.followed.followers:
-            self.followed.note_status(task.task_id, task.status, task.attempt)
 
     def put_back(self, tasks: list[Task]) -> None:
         """Make tasks ready again whose lease brought no outcome, but for those to be cancelled."""
