@@ -110,7 +110,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         "missed": 10,
         "cancelled for a newer one": 20,
         "decided": 5,
-        "checkpoints handed over": 50,
+        "checkpoints handed over": 20,
         "checkpoints refused": 20,
         "checkpoints voided": 20,
         "followed": 100,

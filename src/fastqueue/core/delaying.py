@@ -64,9 +64,9 @@ class Retried:
                 outcome.traceback,
             )
         )
-        state.forget(task)
         if state.followed.followers:
             state.followed.note_status(task.task_id, task.status, task.attempt)
+        state.forget(task)
         state.delays.add(lane.rank, due)
 
     def conclude(self, decision: Decision) -> None:
