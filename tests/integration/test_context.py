@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from tests.harness import bounded, eventually, registry_of
 
-from fastqueue import current_task, task
+from fastqueue import SyncClient, current_task, task
 from fastqueue.errors import FastQueueError, LeaseLost, NotInTask, Overloaded, PayloadTooLarge
 from fastqueue.tasks.events import Finished, LogLine, Missed, Progress, StatusChanged
 from fastqueue.tasks.models import TaskStatus
@@ -332,3 +332,22 @@ async def test_a_thread_that_exceeds_its_limit_says_which(cluster):
     client = await cluster.client()
     assert "time limit of 0.2 s" in (await client.submit_task("too_long")).error
     assert "0.2 s, its soft time limit" in (await client.submit_task("too_long_softly")).error
+
+
+async def test_a_client_without_an_event_loop_watches_too(cluster):
+    async def work():
+        current_task().log("one")
+        await current_task().progress(1, 1)
+        return "done"
+
+    await cluster.start(registry_of(work))
+
+    def watch():
+        with SyncClient(control_plane_address=cluster.address) as client:
+            task_id = client.delay("work")
+            events = list(client.watch(task_id))
+            return events, list(client.watch(task_id))
+
+    events, again = await asyncio.to_thread(watch)
+    assert events[-1].result.result == "done"
+    assert [type(event) for event in again] == [Finished]

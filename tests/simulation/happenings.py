@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tests.simulation.batches import WitnessedStore
-    from tests.simulation.rota import Rota
     from tests.simulation.checkpoints import Checkpoints
+    from tests.simulation.rota import Rota
     from tests.simulation.waiting import Waits
 
     from fastqueue.control_plane.engine import Engine

@@ -6,10 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.batches import check_batches
-from tests.simulation.controlling import may_begin
-from tests.simulation.rota import check_schedules, schedules_due
 from tests.simulation.checkpoints import check_checkpoints
 from tests.simulation.controlling import may_begin
+from tests.simulation.rota import check_schedules, schedules_due
 from tests.simulation.waiting import check_waiting, waiting_due
 
 from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from tests.simulation.batches import WitnessedStore
-from tests.simulation.controlling import QUEUES, check_purges
 from tests.simulation.checkpoints import Checkpoints
+from tests.simulation.controlling import QUEUES, check_purges
 from tests.simulation.happenings import (
     AT_MOST_ONCE,
     DEFINED,

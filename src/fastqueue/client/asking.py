@@ -13,8 +13,8 @@ from fastqueue.client.completion import iterate_completed
 from fastqueue.client.lifecycle import ClientLifecycle
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
-from fastqueue.client.window import WINDOW, check_window
 from fastqueue.client.watching import watch_task
+from fastqueue.client.window import WINDOW, check_window
 from fastqueue.errors import ResultExpired, TaskTimeout
 from fastqueue.protocol import messages as msg
 from fastqueue.tasks.models import Attempt, Cancellation, DeadLetter, TaskResult, TaskStatus

@@ -294,11 +294,7 @@ def _load_purged(engine: Engine, effect: fx.LoadPurged) -> None:
 def _answer(
     engine: Engine,
     effect: (
-        fx.AnswerCancel
-        | fx.AnswerWatch
-        | fx.AnswerInspect
-        | fx.AnswerSchedules
-        | fx.AnswerFollow
+        fx.AnswerCancel | fx.AnswerWatch | fx.AnswerInspect | fx.AnswerSchedules | fx.AnswerFollow
     ),
 ) -> object:
     match effect:
