@@ -71,8 +71,10 @@ CLIENT_METHODS = {
     "get_status",
     "get_task_result",
     "inspect",
+    "limits",
     "map",
     "options",
+    "queues",
     "requeue",
     "schedules",
     "starmap",
@@ -81,6 +83,7 @@ CLIENT_METHODS = {
     "submit_batch",
     "submit_task",
     "watch",
+    "why",
 }
 
 # Each of these would be paid for by every process that only submits tasks.

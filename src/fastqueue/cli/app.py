@@ -16,6 +16,7 @@ from fastqueue.cli import options
 from fastqueue.cli.arguments import expand
 from fastqueue.cli.batch_app import batch_app
 from fastqueue.cli.exit_codes import DONE, CheckedStdout, exiting, leave
+from fastqueue.cli.queue_app import limits_app, queues_app
 from fastqueue.cli.schedule_app import schedules_app
 from fastqueue.tasks.models import TaskPriority
 
@@ -43,6 +44,8 @@ app = typer.Typer(
 )
 app.add_typer(schedules_app, name="schedules")
 app.add_typer(batch_app, name="batch")
+app.add_typer(queues_app, name="queues")
+app.add_typer(limits_app, name="limits")
 
 
 def main() -> None:
@@ -160,6 +163,24 @@ def status(
         from fastqueue.cli.client_commands import run_status
 
         code = run_status(given, task_id=task_id, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+@options.settings_as_options
+def why(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    as_json: options.Json = False,
+    **given: Unpack[options.ClientOptions],
+) -> None:
+    """Say why a task isn't running: the one reason, and what ends it.
+
+    Exits with 1 if there is no such task.
+    """
+    with exiting(prints=True):
+        from fastqueue.cli.queue_commands import run_why
+
+        code = run_why(given, task_id=task_id, as_json=as_json)
     raise typer.Exit(code)
 
 

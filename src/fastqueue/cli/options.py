@@ -264,6 +264,40 @@ class SubmissionOptions(TypedDict, total=False):
             help="Where it waits [default: default; what its definition says isn't known here].",
         ),
     ]
+    fair_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Whose it is, for shares and limits: fair keys take turns."
+        ),
+    ]
+    unique_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="What makes it the same as another of its name, for the next three [default: its "
+            "arguments].",
+        ),
+    ]
+    unique_for: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="So long, another submission under the key is this one: its id is printed.",
+        ),
+    ]
+    debounce: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Wait so long for another submission under the key, which takes its place.",
+        ),
+    ]
+    latest_wins: Annotated[
+        bool | None,
+        typer.Option(
+            "--latest-wins", help="Cancel the one before it under the key, even if that runs."
+        ),
+    ]
     eta: Annotated[
         str | None,
         typer.Option(

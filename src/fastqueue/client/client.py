@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from fastqueue.client.asking import Asking
 from fastqueue.client.batching import Batching
+from fastqueue.client.queues import Limits, Queues, ask_why
 from fastqueue.client.schedules import Schedules
 from fastqueue.config import ClientSettings
 
 if TYPE_CHECKING:
     from fastqueue.config import SerializationFormat
+    from fastqueue.tasks.queue_models import Reason
 
 __all__ = ["Client"]
 
@@ -69,6 +71,25 @@ class Client(Batching, Asking):
             tls_key=tls_key,
         )
         super().__init__(settings)
+
+    @property
+    def queues(self) -> Queues:
+        """Return what sees, pauses, weighs and purges queues."""
+        return Queues(self)
+
+    @property
+    def limits(self) -> Limits:
+        """Return what sees, sets and removes limits of what runs."""
+        return Limits(self)
+
+    async def why(self, task_id: str) -> Reason:
+        """Return why a task isn't running: the one reason, and what ends it.
+
+        Raises:
+            ControlPlaneUnavailable: none answered within `timeout`.
+            SubmissionRefused: this client's token is for submitting alone.
+        """
+        return await ask_why(self, task_id)
 
     @property
     def schedules(self) -> Schedules:

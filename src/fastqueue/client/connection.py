@@ -101,11 +101,14 @@ class ClientConnection:
         self.requests.on_connected(connection)
         unfinished = self.results.unfinished()
         if unfinished:
-            task = self.loop.create_task(self._watch_again(unfinished))
-            self._watching.add(task)
-            task.add_done_callback(self._watching.discard)
+            self._watch_soon(unfinished)
         self.feeds.on_connected()
         self.connected.set()
+
+    def _watch_soon(self, task_ids: list[str]) -> None:
+        task = self.loop.create_task(self._watch_again(task_ids))
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
 
     async def _watch_again(self, task_ids: list[str]) -> None:
         try:
@@ -134,6 +137,8 @@ class ClientConnection:
                     self.requests.on_answer(message)
                 case msg.Submitted():
                     self.submissions.on_submitted(message)
+                    if message.same:
+                        self._watch_soon([same_as for _, same_as in message.same])
                 case _:
                     self.requests.on_answer(message)
 

@@ -6,11 +6,20 @@ collide.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
-from fastqueue.core.records import BATCH_ID_LENGTH_MAX, RETRIES_MAX, WALL_TIME_MAX, TaskOptions
+from msgspec.structs import replace
+
+from fastqueue.core.records import (
+    BATCH_ID_LENGTH_MAX,
+    FAIR_KEY_LENGTH_MAX,
+    RETRIES_MAX,
+    WALL_TIME_MAX,
+    TaskOptions,
+)
 from fastqueue.errors import ConfigurationError
 from fastqueue.tasks.policies import check_queue, seconds
 
@@ -22,6 +31,12 @@ class SubmitOptions(TypedDict, total=False):
 
     Attributes:
         queue: where the task waits; by default as its definition says, or "default".
+        fair_key: whose task it is, for shares and limits, such as "tenant:42".
+        unique_key: what makes it the same as another of its name, for the next three; by default
+            its arguments.
+        unique_for: how long another submission under the key is this one: the caller gets this id.
+        debounce: how long it waits for another submission under the key, which takes its place.
+        latest_wins: whether it cancels the one before it under the key, even if that runs.
         eta: not to be started before this time; an aware datetime.
         countdown: the same, as seconds or a timedelta from now.
         expires: if it hasn't started by then it is cancelled: an aware datetime, or seconds or a
@@ -35,6 +50,11 @@ class SubmitOptions(TypedDict, total=False):
     """
 
     queue: str | None
+    fair_key: str | None
+    unique_key: str | None
+    unique_for: float | timedelta | None
+    debounce: float | timedelta | None
+    latest_wins: bool | None
     eta: datetime | None
     countdown: float | timedelta | None
     expires: datetime | float | timedelta | None
@@ -47,10 +67,26 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class Options(NamedTuple):
-    """Hold checked options: the queue, and what travels with the task; None is not asked for."""
+    """Hold checked options: the queue, and what travels with the task; None is not asked for.
+
+    `derives_key` says that the unique key is to be made of the arguments.
+    """
 
     queue: str | None = None
     task: TaskOptions | None = None
+    derives_key: bool = False
+
+    @property
+    def is_unique(self) -> bool:
+        """Say whether it may turn out to be the same as another task."""
+        return self.task is not None and self.task.unique_for_s is not None
+
+    def of_task(self, payload: bytes) -> TaskOptions | None:
+        """Return what travels with a task that has these encoded arguments."""
+        if self.task is None or not self.derives_key:
+            return self.task
+        key = f"arguments:{hashlib.blake2b(payload, digest_size=24).hexdigest()}"
+        return replace(self.task, unique_key=key)
 
 
 NO_OPTIONS = Options()
@@ -101,8 +137,54 @@ def parse_options(given: SubmitOptions) -> Options:
         soft_limit_s=span("soft_time_limit"),
         time_limit_s=span("time_limit"),
         batch=check_batch_id(asked["batch"]) if "batch" in asked else None,
+        **_keys(asked),
     )
-    return Options(queue, None if options == TaskOptions() else options)
+    has_key = bool({"unique_for", "debounce", "latest_wins"} & asked.keys())
+    derives_key = has_key and not options.unique_key
+    return Options(queue, None if options == TaskOptions() else options, derives_key)
+
+
+def _keys(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked for by keys.
+
+    Raises:
+        ConfigurationError: a key can't be one, or says nothing.
+    """
+    keys: dict[str, Any] = {}
+    for name in ("fair_key", "unique_key"):
+        if name in asked:
+            keys[name] = check_key(asked[name], name)
+    kinds = [name for name in ("unique_for", "debounce", "latest_wins") if asked.get(name)]
+    if len(kinds) > 1 and "unique_for" in kinds:
+        raise ConfigurationError(
+            f"{kinds[0]} and {kinds[1]} can't be both: either the first submission under a key "
+            "holds, or the last"
+        )
+    if "unique_key" in asked and not kinds:
+        raise ConfigurationError(
+            "a unique_key says nothing alone: give it with unique_for, debounce or latest_wins"
+        )
+    for name in ("unique_for", "debounce"):
+        if name in asked:
+            keys[f"{name}_s"] = seconds(asked[name], name)
+    if "latest_wins" in asked:
+        if type(asked["latest_wins"]) is not bool:
+            raise ConfigurationError(f"latest_wins={asked['latest_wins']!r:.100}: it is a bool")
+        keys["latest_wins"] = asked["latest_wins"]
+    return keys
+
+
+def check_key(key: object, setting: str) -> str:
+    """Return a fair key or a unique key.
+
+    Raises:
+        ConfigurationError: it can't be one.
+    """
+    if isinstance(key, str) and 0 < len(key) <= FAIR_KEY_LENGTH_MAX and key.isprintable():
+        return key
+    raise ConfigurationError(
+        f"{setting}={key!r:.250}: it is a text of 1 to {FAIR_KEY_LENGTH_MAX} printable characters"
+    )
 
 
 def check_batch_id(batch_id: Any) -> str:

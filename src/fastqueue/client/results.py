@@ -25,6 +25,9 @@ __all__ = ["Results", "to_task_result"]
 # Values are kept encoded, as they came.
 _BYTES_MAX = 64 * 1024**2
 
+# Whose callers haven't been told; as many as one `submit_batch` may have.
+_SAME_MAX = 1_000_000
+
 # What is known of a task before its result is there: a number, so that the collector of cycles has
 # nothing to look at (`Recency`).
 _PENDING, _QUEUED = 1, 2
@@ -87,6 +90,9 @@ class Results:
         # from the cache, which forgets.
         self._unacknowledged: set[str] = set()
         self._waiters: dict[str, list[Waiter]] = {}
+        # Submissions that turned out to be the same as another task, which the caller is yet to be
+        # told.
+        self._same_as: dict[str, str] = {}
         self._closed: Exception | None = None
 
     # -- the cache
@@ -129,6 +135,19 @@ class Results:
         awaited = (i for i in self._waiters if i not in self._unacknowledged)
         return list(dict.fromkeys((*queued, *awaited)))
 
+    def note_same(self, task_id: str, same_as: str) -> None:
+        """Note that a submission is the same as another task: that one's result is waited for."""
+        self.forget(task_id)
+        self._same_as[task_id] = same_as
+        if len(self._same_as) > _SAME_MAX:
+            del self._same_as[next(iter(self._same_as))]
+        if waiters := self._waiters.pop(task_id, None):
+            self._waiters.setdefault(same_as, []).extend(waiters)
+
+    def take_same(self, task_id: str) -> str:
+        """Return the id of the task that a submission is, its own or another's."""
+        return self._same_as.pop(task_id, task_id) if self._same_as else task_id
+
     # -- waiting
 
     def wait(self, task_id: str) -> Waiter:
@@ -145,6 +164,7 @@ class Results:
 
     def stop_waiting(self, task_id: str, waiter: Waiter) -> None:
         """Drop a waiter that isn't interested any more."""
+        task_id = self.take_same(task_id)
         waiters = self._waiters.get(task_id)
         if waiters is not None and waiter in waiters:
             waiters.remove(waiter)

@@ -240,6 +240,9 @@ class Submissions:
             batch.deadline.cancel()
         refused = {r.task_id: r for r in message.refused} if message.refused else None
         note_queued = self._results.note_queued
+        # Before their callers go on: they ask for it.
+        for task_id, same_as in message.same:
+            self._results.note_same(task_id, same_as)
         again: list[tuple[NewTask, Waiter]] = []
         why: Refused | None = None
         # Not in step with everybody else who was told to come back at the same time.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Unpack
 
+from msgspec.structs import replace
+
 from fastqueue.client.bulk import submit_all
 from fastqueue.client.checks import make_callback, take_call_apart
 from fastqueue.client.lifecycle import ClientLifecycle
@@ -190,7 +192,9 @@ class Submitting(ClientLifecycle):
             if len(tasks) % _BATCH_STEP == 0:
                 await asyncio.sleep(0)
         await submit_all(connection.submissions, tasks)
-        return [task.task_id for task in tasks]
+        if not asked.is_unique:
+            return [task.task_id for task in tasks]
+        return [connection.results.take_same(task.task_id) for task in tasks]
 
     async def _submit(
         self,
@@ -206,7 +210,10 @@ class Submitting(ClientLifecycle):
         new = self._new_task(connection, name_or_task, args, kwargs, priority, callback, asked)
         await connection.submissions.wait_for_room()
         await connection.submissions.submit(new)
-        return new
+        if not asked.is_unique:
+            return new
+        # What the caller is told is the id of the task that there is.
+        return replace(new, task_id=connection.results.take_same(new.task_id))
 
     def _new_task(
         self,
@@ -229,7 +236,14 @@ class Submitting(ClientLifecycle):
             )
         queue = options.queue or queue_of(name_or_task)
         return NewTask(
-            new_task_id(), name, rank, self._format_code, payload, callback, queue, options.task
+            new_task_id(),
+            name,
+            rank,
+            self._format_code,
+            payload,
+            callback,
+            queue,
+            options.task if options.task is None else options.of_task(payload),
         )
 
 

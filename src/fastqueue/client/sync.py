@@ -20,6 +20,7 @@ from fastqueue.client.client_thread import ClientThread
 from fastqueue.client.completion_in_thread import iterate_completed_in
 from fastqueue.client.mapping import MapCall, SyncMappedTasks
 from fastqueue.client.optioned import SyncOptionedClient
+from fastqueue.client.queues import SyncLimits, SyncQueues
 from fastqueue.client.schedules import SyncSchedules
 from fastqueue.client.window import WINDOW, check_window
 from fastqueue.errors import ClientStateError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         TaskResult,
         TaskStatus,
     )
+    from fastqueue.tasks.queue_models import Reason
 
 __all__ = ["SyncClient"]
 
@@ -299,6 +301,20 @@ class SyncClient:
     def requeue(self, task_ids: Iterable[str]) -> dict[str, str]:
         """Queue dead letters again; return the new ids by the old ones."""
         return self._call(lambda client: client.requeue(task_ids))
+
+    @property
+    def queues(self) -> SyncQueues:
+        """Return what sees, pauses, weighs and purges queues."""
+        return SyncQueues(self)
+
+    @property
+    def limits(self) -> SyncLimits:
+        """Return what sees, sets and removes limits of what runs."""
+        return SyncLimits(self)
+
+    def why(self, task_id: str) -> Reason:
+        """Return why a task isn't running: the one reason, and what ends it."""
+        return self._call(lambda client: client.why(task_id))
 
     @property
     def schedules(self) -> SyncSchedules:

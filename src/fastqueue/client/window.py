@@ -165,6 +165,7 @@ class Window:
         return taken
 
     def _result(self, entry: _Entry) -> TaskResult:
+        self._connection.results.take_same(entry.task_id)
         try:
             outcome = entry.waiter.result()
             if outcome is None:

@@ -302,6 +302,10 @@ class Engine:
                 unheld = [task_id for task_id in command.task_ids if not holds(task_id)]
                 if unheld:
                     return replace(command, stored=self.store.find_live(unheld))
+            case cmd.Inspect(topic="why"):
+                stored = self.store.find_live(i for i in command.task_ids if not holds(i))
+                ahead = {i: self.store.count_before(one.key) for i, one in stored.items()}
+                return replace(command, stored=stored, ahead=ahead)
             case cmd.Requeue():
                 return replace(
                     command,

@@ -148,7 +148,9 @@ class Session:
             case msg.Follow():
                 return cmd.Follow(number, message.request, message.task_id, message.ends)
             case msg.Inspect():
-                return cmd.Inspect(number, message.request, message.topic, message.task_ids)
+                return cmd.Inspect(
+                    number, message.request, message.topic, message.task_ids, at=self._wall()
+                )
             case msg.PutSchedule(request, spec, replaces):
                 return cmd.PutSchedule(
                     number, request, spec, replaces, self._wall(), _problem_of(spec)

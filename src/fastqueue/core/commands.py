@@ -76,7 +76,8 @@ class StoredTask(Struct, frozen=True, gc=False):
 
     `lease_token`, `lease_worker` and `lease_at_most_once` are set if a lease of it is stored;
     `belongs` (queue, rank, name) if it waits for a time, and so is in no lane; `checkpoint_bytes`
-    is the size of the checkpoint that an attempt has saved, 0 if none has.
+    is the size of the checkpoint that an attempt has saved, 0 if none has. Some answers of the
+    store say when it is due (`due_at`).
     """
 
     key: int
@@ -96,6 +97,7 @@ class StoredTask(Struct, frozen=True, gc=False):
     cancelling: bool = False
     belongs: tuple[str, int, str] | None = None
     checkpoint_bytes: int = 0
+    due_at: float | None = None
 
     @property
     def is_delayed(self) -> bool:
@@ -366,12 +368,19 @@ class Watch(Struct, frozen=True, gc=False):
 
 
 class Inspect(Struct, frozen=True, gc=False):
-    """A client asks about the queue itself."""
+    """A client asks about the queue itself.
+
+    To say why tasks don't run: `stored` as in `Cancel`, `ahead` how many of its lane are before
+    each of these, up to a bound, and the wall clock.
+    """
 
     session: int
     request: int
     topic: str
     task_ids: Sequence[str] = ()
+    stored: Mapping[str, StoredTask] = {}
+    ahead: Mapping[str, int] = {}
+    at: float = 0.0
 
 
 class Loaded(Struct, frozen=True, gc=False):

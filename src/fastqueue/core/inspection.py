@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from fastqueue.core.effects import AnswerInspect
+from fastqueue.core.explaining import explain_held, explain_stored
 
 if TYPE_CHECKING:
     from fastqueue.core.commands import Inspect
     from fastqueue.core.decision import Decision
+    from fastqueue.core.records import RunLimit
     from fastqueue.core.state import State
     from fastqueue.core.workers import Worker
 
@@ -22,10 +24,20 @@ _WORKERS_SHOWN_MAX = 1_000
 
 
 def inspect(state: State, command: Inspect, now: float, decision: Decision) -> None:
-    """Answer a question about the queue (`stats`) or certain ids (`tasks`, `attempts`)."""
+    """Answer a question about the queue, or about certain ids.
+
+    About the queue: `stats`, `queues`, `limits`; about ids: `tasks`, `attempts`, `why`.
+    """
     ask_store: list[str] = []
+    answer: Any
     if command.topic == "stats":
         answer = _stats(state, now)
+    elif command.topic == "queues":
+        answer = [_queue(state, name, now) for name in _queue_names(state)]
+    elif command.topic == "limits":
+        answer = [_limit(state, limit) for limit in state.gates.effective.values()]
+    elif command.topic == "why":
+        answer = {task_id: _why(state, task_id, command, now) for task_id in command.task_ids}
     elif command.topic == "attempts":
         answer, ask_store = {}, list(command.task_ids)
     else:
@@ -51,6 +63,61 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
                 ask_store.append(task_id)
     effect = AnswerInspect(command.session, command.request, answer, ask_store, command.topic)
     decision.effects.append(effect)
+
+
+def _why(state: State, task_id: str, command: Inspect, now: float) -> dict[str, Any]:
+    task = state.tasks.get(task_id)
+    stored = command.stored.get(task_id)
+    if task is not None:
+        return explain_held(state, task, now)
+    if stored is not None:
+        ahead = command.ahead.get(task_id, 0)
+        return explain_stored(state, stored, ahead, command.at, now)
+    if task_id in state.retention:
+        return {"reason": "finished", "text": "it is finished; its result is kept"}
+    text = "there is no such task, or its result is gone"
+    return {"reason": "unknown", "text": text}
+
+
+def _queue_names(state: State) -> list[str]:
+    return sorted(state.queues.by_name.keys() | state.queues.settings.keys())
+
+
+def _queue(state: State, name: str, now: float) -> dict[str, Any]:
+    settings = state.queues.settings_of(name)
+    queue = state.queues.by_name.get(name)
+    lanes = () if queue is None else queue.lanes.values()
+    ready = sum(len(lane.ready) + lane.spilled for lane in lanes)
+    live = sum(lane.live for lane in lanes)
+    serving = [w for w in state.workers.by_session.values() if w.serves(name)]
+    return {
+        "name": name,
+        "paused": settings.is_paused,
+        "weight": settings.weight,
+        "ageing_s": settings.ageing_s,
+        "wait_limit_s": settings.wait_limit_s,
+        "ready": ready,
+        "running": live - ready,
+        "fair_keys": 0 if queue is None else sum(1 for key in queue.flows if key),
+        "per_second": 0.0 if queue is None else queue.rate(now),
+        "purging": name in state.purges,
+        "subworkers": len(serving),
+    }
+
+
+def _limit(state: State, limit: RunLimit) -> dict[str, Any]:
+    gate = state.gates.gate(limit.id)
+    return {
+        "scope": limit.id.scope,
+        "name": limit.id.name,
+        "each_key": limit.id.is_each,
+        "concurrency": limit.concurrency,
+        "rate": limit.rate,
+        "burst": limit.burst,
+        "weight": limit.weight,
+        "defined": limit.is_defined,
+        "running": gate.running if gate is not None else None,
+    }
 
 
 def _stats(state: State, now: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ The lanes tell a queue when they have a ready task (`wake`); `turns` asks it whi
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from typing import TYPE_CHECKING
 
 from fastqueue.core.records import QueueSettings
@@ -32,6 +33,9 @@ __all__ = ["Band", "Flow", "Queue", "Queues"]
 # By how many turns a queue that couldn't be served may be behind the others. More would let it
 # have every slot for as long as it was kept away.
 _BEHIND_MAX = 100.0
+# Of how many were leased: one sample a second, for a minute.
+_SAMPLE_S = 1.0
+_SAMPLES_MAX = 60
 
 
 class Flow:
@@ -112,7 +116,19 @@ class Band:
 class Queue:
     """Hold one queue: its settings, its bands and flows, and its own turn among the queues."""
 
-    __slots__ = ("awake", "bands", "flows", "keyed", "lanes", "name", "served", "settings", "turn")
+    __slots__ = (
+        "_leased",
+        "_samples",
+        "awake",
+        "bands",
+        "flows",
+        "keyed",
+        "lanes",
+        "name",
+        "served",
+        "settings",
+        "turn",
+    )
 
     def __init__(self, name: str, settings: QueueSettings, turn: float) -> None:
         self.name = name
@@ -127,6 +143,24 @@ class Queue:
         self.keyed = 0
         # The turn of the flow that was served last.
         self.served = 0.0
+        # How many were leased, and how many that were at some times of the last minute.
+        self._leased = 0
+        self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES_MAX)
+
+    def note_leased(self, count: int, now: float) -> None:
+        """Count the leases of one turn, for `rate`."""
+        if not self._samples or now - self._samples[-1][0] >= _SAMPLE_S:
+            self._samples.append((now, self._leased))
+        self._leased += count
+
+    def rate(self, now: float) -> float:
+        """Return how many tasks a second were leased lately; 0 if none in the last minute."""
+        while self._samples and now - self._samples[0][0] > _SAMPLES_MAX * _SAMPLE_S:
+            self._samples.popleft()
+        if not self._samples:
+            return 0.0
+        since, leased = self._samples[0]
+        return (self._leased - leased) / max(now - since, _SAMPLE_S)
 
     def charge(self, flow: Flow) -> None:
         """Count a lease of a flow."""

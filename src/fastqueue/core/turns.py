@@ -118,6 +118,8 @@ class QueueTurn:
                 state.gates.draw(gates, now)
             if queue.keyed:
                 queue.charge(lane.flow)
+        if leased:
+            queue.note_leased(leased, now)
         return leased
 
     def _is_open(self, lane: Lane) -> bool:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from fastqueue.core.state import Snapshot
     from fastqueue.tasks.models import TaskStatus
 
-__all__ = ["Due", "Expired", "NumberedCallback", "Room", "Store", "WindowRow"]
+__all__ = ["COUNTED_MAX", "Due", "Expired", "NumberedCallback", "Room", "Store", "WindowRow"]
+
+COUNTED_MAX = 100_000
+"""How many tasks before another are counted, at most."""
 
 
 class WindowRow(NamedTuple):
@@ -116,6 +119,9 @@ class Store(Protocol):
 
     def find_holders(self, places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], UniqueHold]:
         """Return who holds unique keys, by (task name, key)."""
+
+    def count_before(self, key: int) -> int:
+        """Return how many tasks of its lane are before a key, or a bound if there are more."""
 
     def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
         """Return those ids whose result was recorded once and is evicted."""

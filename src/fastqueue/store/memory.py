@@ -19,7 +19,7 @@ from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import DeadLetter, DeadLetterFilter, QueueSettings
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreFull
-from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
+from fastqueue.store.base import COUNTED_MAX, Due, Expired, NumberedCallback, Room, WindowRow
 from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
@@ -228,6 +228,11 @@ class MemoryStore:
         uniques = self._tables.uniques
         return {place: uniques[place] for place in places if place in uniques}
 
+    def count_before(self, key: int) -> int:
+        """Return how many tasks of its lane are before a key, or a bound if there are more."""
+        base = key >> SEQUENCE_BITS << SEQUENCE_BITS
+        return min(COUNTED_MAX, sum(1 for other in self._tables.tasks if base <= other < key))
+
     def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
         """Return those ids whose result was recorded once and is evicted."""
         return frozenset(i for i in task_ids if self._is_evicted(i))
@@ -354,6 +359,7 @@ class MemoryStore:
             task.cancelling,
             None if key not in self._tables.delayed else self._tables.delayed[key][1:],
             len(self._tables.checkpoints.get(task.new.task_id, b"")),
+            None if key not in self._tables.delayed else self._tables.delayed[key][0],
         )
 
     # -- writing

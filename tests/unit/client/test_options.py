@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastqueue.client.client import Client
-from fastqueue.client.options import NO_OPTIONS, parse_options
+from fastqueue.client.options import NO_OPTIONS, Options, parse_options
 from fastqueue.core.records import TaskOptions
 from fastqueue.errors import ConfigurationError
 
@@ -30,7 +30,7 @@ def parsed(**options: Any) -> TaskOptions:
 def test_nothing_asked_for_is_nothing_sent() -> None:
     assert parse_options({}) == NO_OPTIONS
     assert parse_options({"eta": None, "queue": None}) == NO_OPTIONS
-    assert parse_options({"queue": "mail"}) == ("mail", None)
+    assert parse_options({"queue": "mail"}) == Options("mail")
 
 
 def test_an_eta_is_a_time_whatever_its_zone() -> None:

@@ -63,7 +63,7 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
     """Return a live task from its row, in the order of the statements' columns."""
     key, task_id, client, attempt, crashes, task_format, submitted_at, payload_bytes = row[:8]
     address, data, failures, options, cancelling, checkpoint_bytes, *rest = row[8:]
-    token, worker, at_most_once, queue, rank, name = rest[:6]
+    token, worker, at_most_once, queue, rank, name, *due = rest
     return StoredTask(
         key,
         task_id,
@@ -82,6 +82,7 @@ def stored_task(row: Sequence[Any]) -> StoredTask:
         bool(cancelling),
         None if queue is None else (queue, rank, name),
         checkpoint_bytes,
+        due[0] if due else None,
     )
 
 

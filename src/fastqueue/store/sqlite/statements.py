@@ -30,12 +30,15 @@ SPEND_ATTEMPT = "UPDATE tasks SET attempt = ?, crashes = ? WHERE key = ?"
 _LEASE = "l.token, l.worker, l.at_most_once"
 _BELONGS = "d.queue, d.rank, d.name"
 FIND_LIVE = (
-    f"SELECT {_STORED_TASK}, {_LEASE}, {_BELONGS} FROM tasks t LEFT JOIN leases l USING (key)"
-    " LEFT JOIN delayed d USING (key) WHERE t.task_id = ?"
+    f"SELECT {_STORED_TASK}, {_LEASE}, {_BELONGS}, d.due FROM tasks t"
+    " LEFT JOIN leases l USING (key) LEFT JOIN delayed d USING (key) WHERE t.task_id = ?"
 )
 READ_WINDOW = (
     f"SELECT {_STORED_TASK}, CASE WHEN length(t.payload) <= ?4 THEN t.payload END"
     " FROM tasks t WHERE t.key > ?1 AND t.key <= ?2 ORDER BY t.key LIMIT ?3"
+)
+COUNT_BEFORE = (
+    "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE key >= ? AND key < ? ORDER BY key LIMIT ?)"
 )
 READ_PAYLOAD = "SELECT payload FROM tasks WHERE key = ?"
 

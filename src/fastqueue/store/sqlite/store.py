@@ -19,7 +19,7 @@ from fastqueue.core.lanes import DELAYED_LANE, SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.core.records import AttemptRecord, DeadLetter, PendingCallback, Result, UniqueHold
 from fastqueue.core.state import LeasedRow, Snapshot
 from fastqueue.errors import StoreError
-from fastqueue.store.base import Due, Expired, NumberedCallback, Room, WindowRow
+from fastqueue.store.base import COUNTED_MAX, Due, Expired, NumberedCallback, Room, WindowRow
 from fastqueue.store.sqlite import statements as sql
 from fastqueue.store.sqlite.committer import Committer
 from fastqueue.store.sqlite.files import (
@@ -313,6 +313,12 @@ class SqliteStore:
             for place in places
             for row in self._execute(sql.FIND_HOLDER, place)
         }
+
+    @reads
+    def count_before(self, key: int) -> int:
+        """Return how many tasks of its lane are before a key, or a bound if there are more."""
+        base = key >> SEQUENCE_BITS << SEQUENCE_BITS
+        return int(self._scalar(sql.COUNT_BEFORE, (base, key, COUNTED_MAX)))
 
     @reads
     def find_evicted(self, task_ids: Iterable[str]) -> frozenset[str]:
