@@ -303,9 +303,9 @@ class Engine:
                 if unheld:
                     return replace(command, stored=self.store.find_live(unheld))
             case cmd.Inspect(topic="why"):
-                stored = self.store.find_live(i for i in command.task_ids if not holds(i))
-                ahead = {i: self.store.count_before(one.key) for i, one in stored.items()}
-                return replace(command, stored=stored, ahead=ahead)
+                waiting = self.store.find_live(i for i in command.task_ids if not holds(i))
+                ahead = {i: self.store.count_before(one.key) for i, one in waiting.items()}
+                return replace(command, stored=waiting, ahead=ahead)
             case cmd.Requeue():
                 return replace(
                     command,
