@@ -134,6 +134,7 @@ class Happenings(Controlling):
             (2, self.put_schedule),
             (2, self.change_schedule),
             (1, self.run_schedule_now),
+            (1, self.make_schedule_anew),
         ]
         weights, choices = zip(*actions, strict=True)
         action = self.random.choices(choices, weights)[0]
@@ -206,6 +207,16 @@ class Happenings(Controlling):
         if action == "delete":
             self.rota.deleted.add(schedule_id)
         self.put(cmd.ChangeSchedule(client.session, 0, schedule_id, action, self.wall()))
+
+    def make_schedule_anew(self) -> None:
+        """Delete a schedule, set the clock back, and make it again: its runs are known."""
+        client = self._connected(self.clients)
+        made = [i for i in SCHEDULE_IDS if i in self.store._tables.schedules]
+        if client is not None and made:
+            spec = self.store._tables.schedules[self.random.choice(made)].spec
+            self._change_schedule(client, spec.schedule_id, "delete")
+            self.clock_error_s -= self.random.choice((1.0, 5.0, 60.0))
+            self.put(cmd.PutSchedule(client.session, 0, spec, False, self.wall()))
 
     def run_schedule_now(self) -> None:
         client = self._connected(self.clients)

@@ -127,14 +127,18 @@ class Rota:
             if before is not None and schedule_id not in self.deleted and not made_room:
                 assert state.settled_at >= before.settled_at, "a schedule goes back in time"
                 self._check_definition(before, state)
-            if before is None or schedule_id in self.touched or before.spec != state.spec:
+            if (
+                before is None
+                or schedule_id in self.touched
+                or (before.spec, before.decided_at) != (state.spec, state.decided_at)
+            ):
                 # What it was told in this turn came before what it did in it.
                 explained |= self._runs_of_touched(before, state, new)
-            elif before.is_withdrawn == state.is_withdrawn:
+            else:
                 explained |= self._check_advance(store, before, state, new, at)
         assert len(new - self.asked) <= core.state.limits.schedule_runs_max, "too much in one turn"
         assert new == explained, f"tasks that no schedule accounts for: {new - explained}"
-        if tables.schedules == self._before and math.isfinite(at):
+        if tables.schedules == self._before and math.isfinite(at) and not self.touched:
             state_of = core.state
             is_held_off = state_of.schedules.held_off_until > state_of.last_tick
             assert is_held_off or state_of.schedules.next_due > at, "a run that is due waits"
@@ -145,7 +149,13 @@ class Rota:
     def _runs_of_touched(
         self, before: ScheduleState | None, state: ScheduleState, new: set[str]
     ) -> set[str]:
-        since = state.settled_at - 100.0
+        # No run is from before that, even if it was made in this turn and the clock set forward.
+        since = (
+            state.settled_at
+            - 2 * GRACE_S
+            - state.spec.window_s
+            - 2 * (state.spec.timetable.every_s or 0.0)
+        )
         if before is not None:
             since = min(since, before.settled_at)
         schedule_id, timetable = state.spec.schedule_id, _endless(state)

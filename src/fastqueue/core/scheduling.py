@@ -268,7 +268,10 @@ def _no_room(state: State, made: ScheduleState, decision: Decision) -> str:
             f"the arguments of schedule {spec.schedule_id!r} are {len(spec.payload):,} bytes "
             f"encoded; the control plane takes at most {limits.payload_bytes_max:,}"
         )
-    if not schedules.has_room_for(made) and (old := schedules.withdrawn()):
+    if schedules.has_room_for(made):
+        return ""
+    # Not itself: what is known of it must outlast a version of it that there is no room for.
+    if old := [i for i in schedules.withdrawn() if i != spec.schedule_id]:
         for schedule_id in old:
             schedules.remove(schedule_id)
         decision.changes.append(SchedulesRemoved(old))

@@ -643,6 +643,18 @@ def test_withdrawn_ones_make_room_and_a_definition_too_many_is_told() -> None:
     assert told.schedule_id == "task:add"
 
 
+def test_a_definition_that_there_is_no_room_for_brings_no_older_one_back() -> None:
+    play = Play(CoreLimits(schedules_bytes_max=10))
+    play.at += 10
+    play.connect(of_definition(), started_at=START)
+    play.connect(started_at=START + 1, instance="w2", session=10)
+    large = replace(of_definition(), payload=b"x" * 11)
+    decision = play.connect(large, started_at=START + 2, instance="w3", session=11)
+    assert [e.schedule_id for e in decision.effects if isinstance(e, fx.TellSchedule)]
+    play.connect(of_definition(), started_at=START, session=12)
+    assert play.state("task:add").is_withdrawn
+
+
 def test_ids_of_runs_sort_by_time_like_any_other() -> None:
     first, second = run_id("s", START), run_id("s", START + 1)
     assert first < second
