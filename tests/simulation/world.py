@@ -79,7 +79,7 @@ LIMITS = CoreLimits(
     told_max=3,
     told_lines_max=4,
     told_bytes_max=60,
-    checkpoints_bytes_max=400,
+    checkpoints_bytes_max=120,
 )
 # No timer of the core is longer, with these limits.
 LONGEST_WAIT_S = 31.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from harness import bounded, eventually
 
 TASKS = """
     import asyncio
+    import os
     import pathlib
     import time
 
@@ -23,7 +26,9 @@ TASKS = """
             file.write(f"{name} {step}\\n")
 
     def is_released(name):
-        pathlib.Path(name + ".waits").touch()
+        part = pathlib.Path(name + ".part")
+        part.write_text(str(os.getpid()))
+        part.rename(name + ".waits")
         return pathlib.Path("release").exists()
 
     def steps(name):
@@ -60,6 +65,12 @@ TASKS = """
 EXECUTORS = ("coroutine", "thread", "process")
 
 
+def is_there(pid):
+    with contextlib.suppress(OSError):
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 class Watches:
     """Watch tasks beside a test, and hold what each was told."""
 
@@ -92,10 +103,13 @@ async def test_every_step_is_done_once_whoever_is_killed_in_between(site, whom):
     # Each waits after its third checkpoint has returned, which is on disk then.
     await eventually(lambda: all((site.folder / f"{name}.waits").exists() for name in EXECUTORS))
     await eventually(lambda: watches.have_come_to(3))
+    pids = {int(path.read_text()) for name in EXECUTORS for path in [site.folder / f"{name}.waits"]}
     if whom in ("control plane", "both"):
         control_plane.kill()
     if whom in ("subworker", "both"):
         os.kill(subworker.worker_pid, signal.SIGKILL)
+        # What is killed may run on for a moment, a task's own process for one more.
+        await eventually(lambda: not any(map(is_there, pids)))
     if whom in ("control plane", "both"):
         await site.control_plane(name="control-plane-again")
     site.touch("release")
