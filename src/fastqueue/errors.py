@@ -3,6 +3,7 @@
     FastQueueError
     ├── ConfigurationError (ValueError)     a setting, an address or an option is wrong
     ├── SerializationError (TypeError)      a value can't be encoded or decoded
+    ├── InvalidArguments (TypeError)        no subworker's task function takes these arguments
     ├── PayloadTooLarge (ValueError)        the arguments or the result are over the limit
     ├── TaskImportError                     a task module doesn't import
     ├── TaskNameConflict (ValueError)       two functions claim one task name
@@ -12,6 +13,7 @@
     ├── ResultExpired (LookupError)         the control plane doesn't have the result any more
     ├── ScheduleNotFound (LookupError)      there is no schedule with this id
     ├── SubmissionRefused                   the control plane said no, and why
+    │   ├── TaskNotOffered                  ... because no subworker offers a task that requires one
     │   └── Overloaded                      ... because a bound is reached: try again later
     │       └── DiskFull                    ... the control plane's disk has too little room
     ├── ProtocolError                       a peer spoke something else, or another version
@@ -45,6 +47,7 @@ __all__ = [
     "ControlPlaneUnavailable",
     "DiskFull",
     "FastQueueError",
+    "InvalidArguments",
     "LeaseLost",
     "NotInTask",
     "Overloaded",
@@ -66,6 +69,7 @@ __all__ = [
     "SubmissionRefused",
     "TaskImportError",
     "TaskNameConflict",
+    "TaskNotOffered",
     "TaskRequest",
     "TaskTimeout",
 ]
@@ -84,6 +88,22 @@ class ConfigurationError(FastQueueError, ValueError):
 
 class SerializationError(FastQueueError, TypeError):
     """Name the argument, or the place in the result, that can't be encoded or decoded."""
+
+
+class InvalidArguments(FastQueueError, TypeError):  # noqa: N818 - reads as what it is
+    """Say which argument of a call no connected subworker's function takes, and why.
+
+    Attributes:
+        task_name: the task's name.
+        argument: which argument: its name in quotes, or `argument 3`.
+        signature: what the function takes; of several versions each.
+    """
+
+    def __init__(self, message: str, *, task_name: str, argument: str, signature: str) -> None:
+        super().__init__(message)
+        self.task_name = task_name
+        self.argument = argument
+        self.signature = signature
 
 
 class PayloadTooLarge(FastQueueError, ValueError):  # noqa: N818 - reads as what happened
@@ -144,6 +164,10 @@ class ScheduleNotFound(FastQueueError, LookupError):  # noqa: N818 - reads as wh
 
 class SubmissionRefused(FastQueueError):  # noqa: N818 - reads as what happened
     """Say why the control plane didn't take a submission; it isn't stored."""
+
+
+class TaskNotOffered(SubmissionRefused):
+    """Say that no connected subworker offers the task, what is offered, and which may be meant."""
 
 
 class Overloaded(SubmissionRefused):

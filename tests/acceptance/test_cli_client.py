@@ -284,7 +284,6 @@ async def test_without_a_control_plane_a_command_exits_3_and_says_where_it_looke
         (("requeue", "--task-id"), "--task-id"),
         (("status", "--task-id=x", "--control-plane-address=nonsense"), "nonsense"),
         (("status", "--task-id=x", "--discovery-address=http://x"), "http://x"),
-        (("list",), "--task-modules"),
         (("list", "--task-modules"), "--task-modules"),
         (("list", "--task-modules", "missing"), "missing"),
     ],

@@ -51,7 +51,6 @@ def whole(tmp_path_factory):
             ),
             ch.TasksFinished(done_keys, done, 1, 1.0),
             ch.CallbacksAdded(1, [owed], 1.0),
-            ch.NamesOffered(["add"]),
             ch.ResultsEvicted(DONE[5:]),
         ]
     )

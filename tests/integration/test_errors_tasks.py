@@ -9,18 +9,16 @@ import pytest
 
 from fastqueue import Client, SerializationFormat
 from fastqueue.config import ControlPlaneSettings, SubworkerSettings
-from fastqueue.core.limits import CoreLimits
 from fastqueue.errors import (
     ConfigurationError,
     PayloadTooLarge,
     SerializationError,
     SubmissionRefused,
     TaskImportError,
-    TaskTimeout,
 )
 from fastqueue.subworker.app import Subworker
 from fastqueue.tasks.registry import TaskRegistry
-from harness import bounded, eventually, registry_of
+from harness import bounded, registry_of
 
 
 async def add(x, y):
@@ -34,50 +32,6 @@ def echo(value):
 class Opaque:
     def __repr__(self):
         return "a secret"
-
-
-# -- names
-
-
-async def test_an_unknown_task_name_is_a_failure_that_names_what_is_registered(cluster):
-    await cluster.start(registry_of(add, echo))
-    client = await cluster.client()
-    result = await bounded(client.submit_task("addd", (1, 2)))
-    assert result.status == "failure"
-    assert result.error == (
-        "UnknownTask: no subworker has a task named 'addd'; registered are: add, echo"
-    )
-    assert (await client.get_task_result(result.task_id)) == result
-    assert (await client.submit_task("add", (1, 2))).result == 3
-
-
-async def test_many_tasks_of_an_unknown_name_all_fail(cluster):
-    limits = CoreLimits(window_max=64, window_total=64, unknown_name_grace_s=0.1)
-    await cluster.start(registry_of(add), limits=limits)
-    client = await cluster.client()
-    task_ids = await client.submit_batch([("unknown", (n,)) for n in range(1_000)])
-    results = [r async for r in client.as_completed(task_ids, timeout=30)]
-    assert {(r.status, r.attempt) for r in results} == {("failure", 0)}
-    assert len(results) == 1_000
-
-
-async def test_a_name_no_subworker_has_yet_is_run_by_one_that_comes_in_time(cluster):
-    await cluster.start(registry_of(add), limits=CoreLimits(unknown_name_grace_s=20.0))
-    client = await cluster.client()
-    waiting = asyncio.ensure_future(client.submit_task("echo", (7,)))
-    await eventually(lambda: client._connection.results.unfinished())
-    await cluster.add_subworker(registry_of(echo))
-    assert (await bounded(waiting)).result == 7
-
-
-async def test_with_no_subworker_at_all_a_task_waits_for_one(cluster):
-    await cluster.start(limits=CoreLimits(unknown_name_grace_s=0.05))
-    client = await cluster.client(timeout=0.5)
-    with pytest.raises(TaskTimeout) as caught:
-        await client.submit_task("add", (1, 2))
-    assert (await client.get_task_result(caught.value.task_id)).status == "queued"
-    await cluster.add_subworker(registry_of(add))
-    await eventually(lambda: client.get_status(caught.value.task_id) == "success")
 
 
 # -- arguments

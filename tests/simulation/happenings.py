@@ -14,6 +14,7 @@ from fastqueue.core.records import (
     Lease,
     News,
     NewTask,
+    Offer,
     Outcome,
     ProgressRecord,
     TaskOptions,
@@ -43,7 +44,7 @@ _HEARD = (
     cmd.Tell,
 )
 HEARTBEAT_SESSION = 1_000_000_000
-NAMES = ("add", "mul", "pow", "ghost")  # nobody ever offers the last
+NAMES = ("add", "mul", "pow", "ghost")  # nobody offers the last until the end
 DISK_FREE_MIN = 1_000
 AT_MOST_ONCE = frozenset({"pow"})
 # How often a task of the name is tried again, if its submission doesn't say.
@@ -291,7 +292,17 @@ class Happenings(Controlling):
         rank = chance.choice((0, 1, 2, 2, 3))
         options = self._new_options() if chance.random() < 0.3 else None
         queue = chance.choices(QUEUES, (3, 1))[0]
-        return NewTask(task_id, name, rank, 0, task_id.encode(), callback, queue, options)
+        return NewTask(
+            task_id,
+            name,
+            rank,
+            0,
+            task_id.encode(),
+            callback,
+            queue,
+            options,
+            require_worker=chance.random() < 0.1,
+        )
 
     def _new_options(self) -> TaskOptions:
         chance, at = self.random, self.wall()
@@ -355,6 +366,7 @@ class Happenings(Controlling):
         peer.session = self.last_session
         if isinstance(peer, SimulatedClient):
             self.put(cmd.ClientReady(peer.session, peer.instance))
+            self.put(cmd.WatchOffers(peer.session))
             waiting = self.acknowledged - self.recorded.keys()
             waits_for = [task_id for task_id in peer.submitted if task_id in waiting]
             if waits_for:
@@ -381,12 +393,18 @@ class Happenings(Controlling):
                 schedules=peer.schedules,
                 started_at=peer.started_at,
                 at=at,
+                offers=self._offers_of(peer),
             )
         )
         for sequence, outcomes in peer.unacknowledged.items():
             self.put(cmd.Report(peer.session, sequence, outcomes, self.wall()))
         for sequence in peer.saving:
             self._send_checkpoint(peer, sequence)
+
+    def _offers_of(self, subworker: SimulatedSubworker) -> list[Offer]:
+        """Return what one of two versions of a program offers, or one that tells its names only."""
+        version = self.random.choice((b"", b"one", b"another"))
+        return [Offer(name, "mail", version) for name in subworker.names] if version else []
 
     def disconnect(self, peer: SimulatedClient | SimulatedSubworker) -> None:
         self.put(cmd.SessionLost(peer.session))

@@ -32,6 +32,7 @@ def check(core: Core, store: WitnessedStore, crashed_alone: frozenset[str] = fro
     _check_tasks(core, store, crashed_alone)
     _check_lanes(core, store)
     _check_workers(core, crashed_alone)
+    _check_offers(core)
     _check_results(core, store)
     _check_bounds(core)
     check_waiting(core, store)
@@ -105,6 +106,20 @@ def _check_workers(core: Core, crashed_alone: frozenset[str]) -> None:
             assert worker.tasks, "a subworker that is gone and holds nothing is remembered"
 
 
+def _check_offers(core: Core) -> None:
+    state, offers = core.state, core.state.workers.offers
+    made = Counter(o for worker in state.workers if worker.session for o in worker.offers)
+    assert {o: n for same in offers.by_name.values() for o, n in same.items()} == made
+    assert all(o.name == name for name, same in offers.by_name.items() for o in same)
+    assert offers._size_bytes == sum(len(o.name + o.queue) + len(o.signature) for o in made)
+    assert offers.by_name.keys() == set(state.workers.names())
+    assert offers.listeners.keys() <= state.clients_by_session.keys()
+    waiting = {lane.name for lane in state.lanes if lane.live} - offers.by_name.keys()
+    assert waiting <= state.unoffered.since.keys(), "a task waits for nobody, and nobody is told"
+    assert offers.by_name.keys().isdisjoint(state.unoffered.since)
+    assert state.unoffered._untold.keys() <= state.unoffered.since.keys()
+
+
 def _check_results(core: Core, store: MemoryStore) -> None:
     state, tables = core.state, store._tables
     results, sizes = tables.results.keys(), state.retention._sizes
@@ -176,7 +191,11 @@ def true_due(core: Core, book: LeaseBook, store: MemoryStore) -> float | None:
     expiries = state.retention._expiries
     dues += (expiries.get(task_id) for task_id in expiries)
     dues += state.batches._expiries.values()
-    dues += state.refusals_due.values()
+    offers, unoffered = state.workers.offers, state.unoffered
+    if unoffered._untold:
+        dues.append(unoffered._due)
+    if offers.listeners and offers.version != offers._told_version:
+        dues.append(offers._quiet_until)
     if state.leases_begin_at > state.last_tick:
         dues.append(state.leases_begin_at)
     waiting = [entry.due for entry in outbox._addresses.values() if not entry.sending]
@@ -236,7 +255,6 @@ def memory_of(core: Core) -> dict[str, Any]:
         "results": [(i, state.retention._sizes.get(i)) for i in state.retention._sizes],
         "tombstones": (state.young_tombstones, state.old_tombstones),
         "owed": {address: entry.owed for address, entry in state.outbox._addresses.items()},
-        "names": state.known_names,
         "checkpoints": state.checkpoints_bytes,
         "live": state.lanes.live,
         "delayed": state.delays.count,

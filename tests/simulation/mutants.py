@@ -25,6 +25,7 @@ _LANES = "core/lanes.py"
 _LEASING = "core/leasing.py"
 _LIVENESS = "core/liveness.py"
 _OPENING = "core/opening.py"
+_OFFERS = "core/offers.py"
 _OUTBOX = "core/outbox.py"
 _REQUESTS = "core/requests.py"
 _RETENTION = "core/retention.py"
@@ -809,28 +810,101 @@ _TELLING = (
     ),
 )
 
-_TIMING = (
+_OFFERED = (
     Mutant(
-        "unknown names are never refused",
-        _STATE,
-        "        self.refusals_due.setdefault(lane.lane_id, due)\n",
-        "        _ = due\n",
-        "a task that nobody can run would wait for ever",
+        "what nobody offers is taken although a subworker is required",
+        _SUBMISSION,
+        "        elif new.require_worker and new.name not in state.workers.offers.by_name:\n",
+        "        elif False:\n",
+        "it would wait, and was to be refused",
     ),
     Mutant(
-        "the spilled tasks of an unknown name stay",
+        "what is required to have a subworker is refused although one offers it",
+        _SUBMISSION,
+        "        elif new.require_worker and new.name not in state.workers.offers.by_name:\n",
+        "        elif new.require_worker:\n",
+        "a task that can run would be refused",
+    ),
+    Mutant(
+        "clients aren't told what is offered when they come",
+        _OFFERS,
+        "    decision.effects.append(TellOffers([command.session]))\n",
+        "",
+        "their first calls wouldn't be checked",
+    ),
+    Mutant(
+        "clients aren't told what has changed",
+        _OFFERS,
+        "        decision.effects.append(TellOffers(sessions))\n",
+        "        pass\n",
+        "they would believe what isn't so any more",
+    ),
+    Mutant(
+        "no timer for what clients are to be told",
+        _CORE,
+        "            state.workers.offers.next_due(),\n",
+        "",
+        "an idle control plane would never tell them",
+    ),
+    Mutant(
+        "no timer for the warning about names that nobody offers",
+        _CORE,
+        "            state.unoffered.next_due(),\n",
+        "",
+        "an idle control plane would never warn",
+    ),
+    Mutant(
+        "a session that ended is told what is offered",
         _REQUESTS,
-        "            state.refusals_due[lane_id] = now\n",
-        "            pass\n",
-        "a task that nobody can run would wait for ever",
+        "    state.workers.offers.listeners.pop(session, None)\n",
+        "",
+        "sessions would pile up",
     ),
     Mutant(
-        "unknown names aren't doubted after a restart",
-        _STATE,
-        "            if lane.live and lane.name not in self.known_names:\n",
-        "            if False:\n",
-        "a task that nobody can run would wait for ever",
+        "what a subworker offered stays when it goes",
+        _WORKERS,
+        "        self.offers.remove(worker.offers)\n",
+        "",
+        "clients would be told of what nobody offers",
     ),
+    Mutant(
+        "an offer of two subworkers goes with the first of them",
+        _OFFERS,
+        "            if same_name[offer]:\n                continue\n",
+        "",
+        "the other one still makes it",
+    ),
+    Mutant(
+        "nobody notes that the last subworker with a name is gone",
+        _OFFERS,
+        "                self.lapsed.add(offer.name)\n",
+        "",
+        "its tasks would wait, and nobody be told why",
+    ),
+    Mutant(
+        "nobody notes that a new task has no subworker",
+        _OPENING,
+        "    state.unoffered.note(name, now, anew=not is_waiting)\n",
+        "",
+        "it would wait, and nobody be told why",
+    ),
+    Mutant(
+        "nobody notes after a restart what has no subworker",
+        _STATE,
+        "                self.unoffered.note(lane.name, now)\n",
+        "                pass\n",
+        "it would wait, and nobody be told why",
+    ),
+    Mutant(
+        "what is offered is said to have no subworker",
+        _LEASING,
+        "    state.unoffered.drop(command.names)\n",
+        "",
+        "people would look for a fault that is none",
+    ),
+)
+
+_TIMING = (
     Mutant(
         "no timer for a subworker's grace",
         _CORE,
@@ -851,13 +925,6 @@ _TIMING = (
         "            state.outbox.next_due(),\n",
         "",
         "an idle control plane would never try again",
-    ),
-    Mutant(
-        "no timer for unknown names",
-        _CORE,
-        "            min(state.refusals_due.values(), default=None),\n",
-        "",
-        "an idle control plane would never refuse them",
     ),
     Mutant(
         "no timer for the end of the recovery pause",
@@ -1197,6 +1264,7 @@ MUTANTS = (
     *_SUBWORKERS,
     *_ENDING,
     *_TELLING,
+    *_OFFERED,
     *_TIMING,
     *_WAITING,
     *QUEUE_MUTANTS,

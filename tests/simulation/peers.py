@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastqueue.client.watching import Feed
 
 if TYPE_CHECKING:
-    from fastqueue.core.records import Lease, NewTask, Outcome, PendingCallback
+    from fastqueue.core.records import Lease, NewTask, Offer, Outcome, PendingCallback
     from fastqueue.core.schedule_records import ScheduleSpec
 
 
@@ -28,6 +28,8 @@ class SimulatedClient:
         self.told: set[str] = set()
         # What it follows, as the real client takes it.
         self.feeds: dict[str, Feed] = {}
+        # What it was told of what is offered, in this session.
+        self.offered: list[Offer] | None = None
         # Until when it takes nothing that it is owed.
         self.slow_until = 0.0
 
@@ -44,6 +46,7 @@ class SimulatedClient:
         self.owed.clear()
         self.told.clear()
         self.feeds.clear()
+        self.offered = None
 
 
 class SimulatedSubworker:

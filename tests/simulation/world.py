@@ -118,6 +118,7 @@ class World(Happenings):
         self.last_request = 0
         self.acknowledged: set[str] = set()
         self.refused: set[str] = set()
+        self.refused_unoffered = 0
         # What was ever seen recorded, by a push or in the store: it may never be otherwise.
         self.recorded: dict[str, Result] = {}
         self.cancelled: set[str] = set()
@@ -457,6 +458,7 @@ class World(Happenings):
                 for refusal in message.refused:
                     if refusal.code == "disk_full":
                         self.refused_for_room += 1
+                    self.refused_unoffered += refusal.code == "not_offered"
                 self.check_same(message.same, self.submitted)
                 same = {task_id for task_id, _ in message.same}
                 for new in client.sent.pop(message.request, []):
@@ -466,6 +468,9 @@ class World(Happenings):
                         assert new.task_id not in self.acknowledged, "a stored task is refused"
                         self.refused.add(new.task_id)
                     else:
+                        is_offered = not new.require_worker or new.name != NAMES[3]
+                        known = self.is_settling or new.task_id in self.acknowledged
+                        assert is_offered or known, "taken although nobody offers it"
                         self.acknowledged.add(new.task_id)
                         client.owed.add(new.task_id)
             case msg.Push():
@@ -483,6 +488,8 @@ class World(Happenings):
                         self._check_recorded({task_id: result})
                     elif result is None and task_id in self.acknowledged:
                         assert task_id in self.recorded, "a live task is said to be unknown"
+            case msg.Offered():
+                client.offered = message.offers
             case msg.Watched():
                 for task_id in message.unknown:
                     assert task_id in self.recorded or task_id not in self.acknowledged
@@ -570,6 +577,9 @@ class World(Happenings):
         if self.random.random() < 0.3:
             # One never says a word again: all that it offers others offer too.
             self.random.choice(self.subworkers).is_stopped = True
+        # At last somebody offers what nobody did, and all of that has waited for it.
+        late = SimulatedSubworker("sub-late", frozenset(NAMES[3:]), 5, frozenset())
+        self.subworkers.append(late)
         for peer in (*self.clients, *self.subworkers):
             if isinstance(peer, SimulatedSubworker) and peer.is_stopped:
                 continue
@@ -640,6 +650,9 @@ class World(Happenings):
                     break
                 self._wait_until_due()
             await self.turn()
+        for client in self.clients:
+            self._receive(client, len(client.inbound))
+            assert client.offered == [], "a client believes that what is gone is offered"
         assert not len(self.engine.core.state.retention), "a result never expires"
         assert not self.store._tables.attempts, "attempts outlive the result"
         assert not self.store._tables.expiries, "an expiry is kept for ever"

@@ -84,6 +84,7 @@ CLIENT_METHODS = {
     "submit_task",
     "watch",
     "why",
+    "why_waits",
 }
 
 # Each of these would be paid for by every process that only submits tasks.

@@ -290,17 +290,23 @@ def stats(as_json: options.Json = False, **given: Unpack[options.ClientOptions])
 
 
 @app.command("list")
+@options.settings_as_options
 def list_(
     task_modules: options.TaskModules = None,
     as_json: options.Json = False,
-    log_level: options.LogLevelOfClient = None,
+    **given: Unpack[options.ClientOptions],
 ) -> None:
-    """Show the tasks that modules define.
+    """Show the tasks that can run: what connected subworkers offer, or what modules define.
 
-    No control plane is needed.
+    With --task-modules it shows the tasks of those modules, and no control plane is needed. Else
+    the control plane is asked: for each task its queue, its signature and how many subworkers offer
+    it. Different versions of one task are a line each.
     """
     with exiting(prints=True):
-        from fastqueue.cli.client_commands import run_list
+        from fastqueue.cli.list_command import run_list, run_list_offered
 
-        code = run_list(task_modules, as_json=as_json, log_level=log_level)
+        if task_modules is None:
+            code = run_list_offered(given, as_json=as_json)
+        else:
+            code = run_list(task_modules, as_json=as_json, log_level=given.get("log_level"))
     raise typer.Exit(code)

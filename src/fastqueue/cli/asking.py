@@ -46,6 +46,7 @@ async def _client(settings: ClientSettings) -> AsyncIterator[Client]:
         control_plane_address=settings.control_plane_address,
         discovery_address=settings.discovery_address,
         timeout=settings.timeout_s,
+        validate=settings.validate,
         token=settings.token,
         tls_ca=settings.tls_ca,
         tls_cert=settings.tls_cert,

@@ -1,4 +1,4 @@
-"""Own the commands that ask a control plane for something, and `list`, which asks nobody.
+"""Own the commands that ask a control plane for something about tasks.
 
 Each returns its exit code. With `as_json` one JSON document is written to stdout, and nothing else.
 """
@@ -6,30 +6,26 @@ Each returns its exit code. With `as_json` one JSON document is written to stdou
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from fastqueue.cli import output
-from fastqueue.cli.arguments import parse_kwargs, parse_moment, parse_value, split_modules
+from fastqueue.cli.arguments import parse_kwargs, parse_moment, parse_value
 from fastqueue.cli.asking import ask
 from fastqueue.cli.exit_codes import DONE, FAILED, say
-from fastqueue.cli.logs import configure_logs
 from fastqueue.client.options import SubmitOptions, parse_options
-from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
-from fastqueue.errors import ConfigurationError, SubmissionRefused, TaskTimeout
-from fastqueue.tasks.loading import load_task_modules
+from fastqueue.config import ClientSettings
+from fastqueue.errors import SubmissionRefused, TaskTimeout
 from fastqueue.tasks.models import TaskPriority, TaskStatus
-from fastqueue.tasks.registry import TaskRegistry, task_name_of
+from fastqueue.tasks.registry import task_name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fastqueue import Client
-    from fastqueue.cli.logs import LogLevel
     from fastqueue.tasks.models import Attempt, TaskResult
 
-__all__ = ["run_cancel", "run_list", "run_stats", "run_status", "run_submit", "show_outcome"]
+__all__ = ["run_cancel", "run_stats", "run_status", "run_submit", "show_outcome"]
 
 
 # -- submit
@@ -76,6 +72,8 @@ def run_submit(
         # A batch of one: unlike those of `delay`, its keyword arguments can have any name.
         call = (task_name, values, named)
         [task_id] = await client.submit_batch([call], priority=priority, **asked)
+        if why := client.why_waits(task_name):
+            say(f"task {task_id} waits: {why}")
         if non_blocking:
             if as_json:
                 await _show_submitted(client, task_id, asked)
@@ -84,10 +82,13 @@ def run_submit(
             return DONE
         left_s = max(0.0, deadline - loop.time())
         try:
-            result = await _outcome(client, task_id, left_s, f"task {task_name!r} ({task_id})")
+            who = f"task {task_name!r} ({task_id})"
+            result = await _outcome(client, task_id, left_s, who)
         except TaskTimeout:
             if as_json:
                 await _show_submitted(client, task_id, asked)
+            if why := client.why_waits(task_name):
+                say(why)
             raise
         return show_outcome(result, as_json=as_json)
 
@@ -245,33 +246,3 @@ def _show_stats(stats: Mapping[str, Any]) -> None:
 
 def _shown(fact: object) -> object:
     return f"{fact:.1f}" if isinstance(fact, float) else fact
-
-
-# -- list
-
-
-def run_list(
-    task_modules: Sequence[str] | None, *, as_json: bool, log_level: LogLevel | None
-) -> int:
-    """Show the task definitions of some modules.
-
-    Raises:
-        TaskImportError: a module doesn't import.
-        ConfigurationError: no module is named.
-    """
-    configure_logs(ClientSettings.resolve(log_level=log_level).log_level)
-    settings = SubworkerSettings.resolve(
-        task_modules=task_modules, discovery_address=DISCOVERY_ADDRESS, processes=1
-    )
-    modules = split_modules(settings.task_modules)
-    if not modules:
-        raise ConfigurationError("name the modules that define the tasks with --task-modules")
-    # What the modules print isn't what was asked for.
-    with contextlib.redirect_stdout(sys.stderr):
-        definitions = list(load_task_modules(modules, TaskRegistry()))
-    columns = ("name", "executor", "place", "doc")
-    if as_json:
-        output.show_json([{column: getattr(d, column) for column in columns} for d in definitions])
-    elif definitions:
-        output.show_table(columns, [[getattr(d, c) for c in columns] for d in definitions])
-    return DONE

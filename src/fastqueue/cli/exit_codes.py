@@ -16,6 +16,7 @@ from fastqueue.errors import (
     ConfigurationError,
     ControlPlaneUnavailable,
     FastQueueError,
+    InvalidArguments,
     PatternError,
     PayloadTooLarge,
     SerializationError,
@@ -55,6 +56,7 @@ BROKEN_PIPE = 141
 
 _USAGE_ERRORS = (
     ConfigurationError,
+    InvalidArguments,
     PatternError,
     PayloadTooLarge,
     SerializationError,

@@ -261,7 +261,8 @@ class SubmissionOptions(TypedDict, total=False):
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Where it waits [default: default; what its definition says isn't known here].",
+            help="Where it waits [default: as the definition says that a connected subworker "
+            "offers, or else: default].",
         ),
     ]
     fair_key: Annotated[
@@ -363,6 +364,14 @@ class SubmissionOptions(TypedDict, total=False):
 
 class SubmitCommandOptions(SubmissionOptions, ClientOptions, total=False):
     """Name the settings of `fastqueue submit`, and what it may ask for of its task."""
+
+    require_worker: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-worker",
+            help="Refuse it if no connected subworker offers it; by default it waits for one.",
+        ),
+    ]
 
 
 _P = ParamSpec("_P")

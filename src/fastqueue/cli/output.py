@@ -119,6 +119,7 @@ def show_result(result: TaskResult) -> None:
         "started": local(result.started_at),
         "completed": local(result.completed_at),
         "progress": None if result.progress is None else _progress(result.progress),
+        "waits for": result.waits_for,
         "result": as_json(result.result) if result.status is TaskStatus.SUCCESS else None,
         "error": result.error,
         "traceback": result.traceback,

@@ -11,6 +11,7 @@ from fastqueue.client.admin import find_attempts, iterate_dead_letters, requeue
 from fastqueue.client.checks import check_ids, is_possible_id
 from fastqueue.client.completion import iterate_completed
 from fastqueue.client.lifecycle import ClientLifecycle
+from fastqueue.client.offers import show_signatures
 from fastqueue.client.requests import IDS_MAX
 from fastqueue.client.results import to_task_result
 from fastqueue.client.watching import watch_task
@@ -137,6 +138,16 @@ class Asking(ClientLifecycle):
                 status = None
         return Cancellation(task_id=task_id, cancelled=cancelled, status=status)
 
+    def why_waits(self, task_name: str) -> str | None:
+        """Return why a task of this name would wait: no connected subworker offers it.
+
+        Asks nobody; it is what the control plane told last.
+
+        Returns:
+            Words that name what is offered, or `None` if a subworker offers it or nothing is known.
+        """
+        return self._started().offers.why_waits(task_name)
+
     # -- failures
 
     async def attempts(self, task_id: str) -> list[Attempt]:
@@ -194,19 +205,24 @@ class Asking(ClientLifecycle):
         """Return what the control plane tells about itself.
 
         Args:
-            topic: `stats` (counts, lanes, subworkers) or `tasks` (the state of `task_ids`, where
-                an evicted id is told from an unknown one).
+            topic: `stats` (counts, lanes, subworkers, and what waits because nobody offers it),
+                `offers` (what connected subworkers offer) or `tasks` (the state of `task_ids`,
+                where an evicted id is told from an unknown one).
             task_ids: at most 1,000.
 
         Raises:
             ValueError: there is no such topic, or there are too many ids.
             ControlPlaneUnavailable: none answered within `timeout`.
         """
-        if topic not in ("stats", "tasks") or len(task_ids) > IDS_MAX:
-            raise ValueError(f"topic is stats or tasks, with up to {IDS_MAX:,} ids; not {topic!r}")
+        if topic not in ("stats", "offers", "tasks") or len(task_ids) > IDS_MAX:
+            raise ValueError(
+                f"topic is stats, offers or tasks, with up to {IDS_MAX:,} ids; not {topic!r}"
+            )
         possible = check_ids(task_ids)
         answer: msg.Inspected = await self._started().requests.ask(
             lambda request: msg.Inspect(request, topic, possible)
         )
+        if topic == "offers":
+            show_signatures(answer.answer)
         impossible = {task_id: {"state": "unknown"} for task_id in set(task_ids) - set(possible)}
         return {**answer.answer, **impossible}

@@ -47,7 +47,8 @@ class Batching(Submitting):
                 (seconds or a timedelta): not to be started before. `expires` (either): cancelled if
                 not started by then. `retries`, `backoff`, `backoff_max`: in place of what the
                 task's definition says. `batch`: an id of your choice, under which tasks are
-                counted and can be cancelled together; see `batch`.
+                counted and can be cancelled together; see `batch`. `require_worker`: refused with
+                `TaskNotOffered` if no connected subworker offers it; without that it waits for one.
 
         Raises:
             ConfigurationError: an option can't be what it is; the message names it.

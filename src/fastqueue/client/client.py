@@ -39,6 +39,8 @@ class Client(Batching, Asking):
         tls_ca: the file of the certificates that are trusted; by default the system's.
         tls_cert: the file of this client's certificate, if the control plane asks for one.
         tls_key: the file of that certificate's key.
+        validate: whether a call's arguments are checked against the signatures that connected
+            subworkers tell, before it is submitted; by default they are.
 
     Raises:
         ConfigurationError: a setting is wrong; the message names it.
@@ -57,6 +59,7 @@ class Client(Batching, Asking):
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        validate: bool | None = None,
     ) -> None:
         settings = ClientSettings.resolve(
             discovery_address=discovery_address,
@@ -69,6 +72,7 @@ class Client(Batching, Asking):
             tls_ca=tls_ca,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            validate=validate,
         )
         super().__init__(settings)
 

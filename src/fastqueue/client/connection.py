@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastqueue.client.deadlines import Deadlines
+from fastqueue.client.offers import KnownOffers
 from fastqueue.client.requests import IDS_MAX, Requests
 from fastqueue.client.results import Results
 from fastqueue.client.submissions import Submissions
@@ -58,6 +59,7 @@ class ClientConnection:
         self.deadlines = Deadlines(self.loop, settings.timeout_s)
         self.requests = Requests(timeout_s=settings.timeout_s, where=self._where)
         self.feeds = Feeds(self.requests)
+        self.offers = KnownOffers(self.requests, validates=settings.validate)
         self.connected = asyncio.Event()
         self.payload_bytes_max: int | None = None
         self._is_closed = False
@@ -71,6 +73,7 @@ class ClientConnection:
         self._is_closed = True
         self.dialer.close()
         self.connected.set()  # for a `start` that waits for it, now in vain
+        self.offers.told.set()
         for task in self._watching:
             task.cancel()
         self.submissions.fail_all(error)
@@ -97,6 +100,7 @@ class ClientConnection:
         """Say again what wasn't acknowledged, and ask for what was missed."""
         logger.debug("connected to control plane %s", welcome.control_plane_id)
         self.payload_bytes_max = welcome.payload_bytes_max
+        self.offers.on_connected(connection, is_told=welcome.offers)
         self.submissions.on_connected(connection)
         self.requests.on_connected(connection)
         unfinished = self.results.unfinished()
@@ -135,6 +139,8 @@ class ClientConnection:
                 case msg.Following():
                     self.feeds.begin(message.happening)
                     self.requests.on_answer(message)
+                case msg.Offered():
+                    self.offers.on_offered(message)
                 case msg.Submitted():
                     self.submissions.on_submitted(message)
                     if message.same:

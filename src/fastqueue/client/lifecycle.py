@@ -68,6 +68,8 @@ class ClientLifecycle:
         try:
             async with asyncio.timeout(_START_WAIT_S):
                 await connection.connected.wait()
+                # It comes at once, and then the first call is checked as all others are.
+                await connection.offers.told.wait()
         except TimeoutError:
             logger.warning(
                 "no control plane yet, looked for %s; start one with `fastqueue control-plane`. "

@@ -76,7 +76,7 @@ class MapCall:
         """Return the window of a run of it, through a client that is started."""
         connection = client._started()  # noqa: SLF001 - a part of the client
 
-        def make(item: Any) -> NewTask:
+        def make(item: Any, surely: bool) -> NewTask:
             args = (item,)
             if self._spread:
                 if not isinstance(item, (tuple, list)):
@@ -84,7 +84,7 @@ class MapCall:
                 args = tuple(item)
             asked = parse_options(self._options) if self._is_relative else self._parsed
             return client._new_task(  # noqa: SLF001 - a part of the client
-                connection, self._task, args, {}, self._priority, options=asked
+                connection, self._task, args, {}, self._priority, options=asked, surely=surely
             )
 
         who = f"the map of {task_name_of(self._task)!r} (batch {self.batch_id})"

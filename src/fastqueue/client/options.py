@@ -47,6 +47,7 @@ class SubmitOptions(TypedDict, total=False):
         soft_time_limit: how long an attempt may run before `SoftTimeLimit` is raised in it.
         time_limit: how long it may run before it is ended.
         batch: the batch it is counted in, an id of the caller's choice.
+        require_worker: refuse it, with `TaskNotOffered`, if no connected subworker offers it.
     """
 
     queue: str | None
@@ -64,17 +65,20 @@ class SubmitOptions(TypedDict, total=False):
     soft_time_limit: float | timedelta | None
     time_limit: float | timedelta | None
     batch: str | None
+    require_worker: bool | None
 
 
 class Options(NamedTuple):
     """Hold checked options: the queue, and what travels with the task; None is not asked for.
 
-    `derives_key` says that the unique key is to be made of the arguments.
+    `derives_key` says that the unique key is to be made of the arguments, `require_worker` that a
+    connected subworker must offer the task.
     """
 
     queue: str | None = None
     task: TaskOptions | None = None
     derives_key: bool = False
+    require_worker: bool = False
 
     @property
     def is_unique(self) -> bool:
@@ -124,6 +128,9 @@ def parse_options(given: SubmitOptions) -> Options:
         raise ConfigurationError(
             f"retries={retries!r:.100}: it is a whole number from 0 to {RETRIES_MAX:,}"
         )
+    require_worker = asked.get("require_worker", False)
+    if not isinstance(require_worker, bool):
+        raise ConfigurationError(f"require_worker={require_worker!r:.100}: it is True or False")
 
     def span(name: str) -> float | None:
         return seconds(asked[name], name) if name in asked else None
@@ -141,7 +148,8 @@ def parse_options(given: SubmitOptions) -> Options:
     )
     has_key = bool({"unique_for", "debounce", "latest_wins"} & asked.keys())
     derives_key = has_key and not options.unique_key
-    return Options(queue, None if options == TaskOptions() else options, derives_key)
+    travelling = None if options == TaskOptions() else options
+    return Options(queue, travelling, derives_key, require_worker)
 
 
 def _keys(asked: dict[str, Any]) -> dict[str, Any]:

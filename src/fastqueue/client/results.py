@@ -60,6 +60,7 @@ def to_task_result(result: Result) -> TaskResult:
         progress=None
         if told is None
         else TaskProgress(done=told.done, total=told.total, message=told.message),
+        waits_for=result.waits_for,
     )
 
 

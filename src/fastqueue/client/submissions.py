@@ -19,6 +19,7 @@ from fastqueue.errors import (
     Overloaded,
     PayloadTooLarge,
     SubmissionRefused,
+    TaskNotOffered,
 )
 from fastqueue.link.dialer import backoff_s
 from fastqueue.protocol import messages as msg
@@ -381,5 +382,7 @@ def _refusal_error(refusal: Refused) -> FastQueueError:
             return DiskFull(refusal.message, retry_after_s=refusal.retry_after_s)
         case "payload_too_large":
             return PayloadTooLarge(refusal.message)
+        case "not_offered":
+            return TaskNotOffered(refusal.message)
         case _:
             return SubmissionRefused(refusal.message)

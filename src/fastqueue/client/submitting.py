@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from fastqueue.client.bulk import submit_all
 from fastqueue.client.checks import make_callback, take_call_apart
 from fastqueue.client.lifecycle import ClientLifecycle
+from fastqueue.client.offers import Doubt
 from fastqueue.client.options import NO_OPTIONS, parse_options
 from fastqueue.client.results import to_task_result
 from fastqueue.config import SerializationFormat
@@ -70,13 +71,17 @@ class Submitting(ClientLifecycle):
         Raises:
             ValueError: the priority is none of the four.
             SerializationError: an argument can't be encoded; the message names it.
+            InvalidArguments: no connected subworker takes these arguments; the message says why.
             PayloadTooLarge: the arguments are over the control plane's limit.
             ControlPlaneUnavailable: none answered within `timeout`, or `retries` were used up.
             Overloaded: the control plane takes no more for now.
             ClientStateError: the client isn't started, or has another event loop.
         """
         connection = self._started()
-        new = self._new_task(connection, name_or_task, args, kwargs, priority)
+        try:
+            new = self._new_task(connection, name_or_task, args, kwargs, priority)
+        except Doubt:
+            new = await self._new_task_asking(connection, name_or_task, args, kwargs, priority)
         submissions = connection.submissions
         if not submissions.has_room:
             await submissions.wait_for_room()
@@ -103,7 +108,11 @@ class Submitting(ClientLifecycle):
         """
         connection = self._started()
         asked = parse_options(options) if options else NO_OPTIONS
-        new = self._new_task(connection, task_name, args, kwargs or {}, priority, options=asked)
+        call = (task_name, args, kwargs or {}, priority, None, asked)
+        try:
+            new = self._new_task(connection, *call)
+        except Doubt:
+            new = await self._new_task_asking(connection, *call)
         submissions = connection.submissions
         if not submissions.has_room:
             await submissions.wait_for_room()
@@ -119,7 +128,7 @@ class Submitting(ClientLifecycle):
             raise TaskTimeout(
                 f"task {new.name!r} ({new.task_id}) wasn't finished within "
                 f"{self._settings.timeout_s:g} s; it goes on, and "
-                "`get_task_result` has its result later",
+                f"`get_task_result` has its result later{connection.offers.hint(new.name)}",
                 task_id=new.task_id,
             ) from None
         finally:
@@ -185,10 +194,11 @@ class Submitting(ClientLifecycle):
         # All are encoded before the first is sent: an argument that can't be leaves nothing behind.
         tasks: list[NewTask] = []
         for call in calls:
-            name_or_task, args, kwargs = take_call_apart(call)
-            tasks.append(
-                self._new_task(connection, name_or_task, args, kwargs, parsed, options=asked)
-            )
+            named = (*take_call_apart(call), parsed, None, asked)
+            try:
+                tasks.append(self._new_task(connection, *named))
+            except Doubt:
+                tasks.append(await self._new_task_asking(connection, *named))
             if len(tasks) % _BATCH_STEP == 0:
                 await asyncio.sleep(0)
         await submit_all(connection.submissions, tasks)
@@ -207,7 +217,11 @@ class Submitting(ClientLifecycle):
     ) -> NewTask:
         connection = self._started()
         asked = parse_options(options)
-        new = self._new_task(connection, name_or_task, args, kwargs, priority, callback, asked)
+        call = (name_or_task, args, kwargs, priority, callback, asked)
+        try:
+            new = self._new_task(connection, *call)
+        except Doubt:
+            new = await self._new_task_asking(connection, *call)
         await connection.submissions.wait_for_room()
         await connection.submissions.submit(new)
         if not asked.is_unique:
@@ -224,7 +238,14 @@ class Submitting(ClientLifecycle):
         priority: TaskPriority | str,
         callback: Callback | None = None,
         options: Options = NO_OPTIONS,
+        *,
+        surely: bool = False,
     ) -> NewTask:
+        """Return the record of a call that is checked and encoded.
+
+        Raises:
+            Doubt: the control plane is to be asked first: see `_new_task_asking`.
+        """
         name = task_name_of(name_or_task)
         rank = TaskPriority.parse(priority).rank
         payload = encode_arguments(name, args, kwargs, self._format)
@@ -234,7 +255,8 @@ class Submitting(ClientLifecycle):
                 f"the arguments of task {name!r} are {len(payload):,} bytes encoded; the control "
                 f"plane takes at most {limit:,}: pass a reference to the data instead"
             )
-        queue = options.queue or queue_of(name_or_task)
+        offered_queue = connection.offers.check(name, args, kwargs, surely=surely)
+        queue = options.queue or queue_of(name_or_task, offered_queue)
         return NewTask(
             new_task_id(),
             name,
@@ -244,7 +266,15 @@ class Submitting(ClientLifecycle):
             callback,
             queue,
             options.task if options.task is None else options.of_task(payload),
+            options.require_worker,
         )
+
+    async def _new_task_asking(
+        self, connection: ClientConnection, name_or_task: str | Callable[..., Any], *rest: Any
+    ) -> NewTask:
+        """Do the same once the control plane has said what is offered now."""
+        await connection.offers.ask(task_name_of(name_or_task))
+        return self._new_task(connection, name_or_task, *rest, surely=True)
 
 
 def _known_result(result: Result | None, task_id: str) -> TaskResult:

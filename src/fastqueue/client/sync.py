@@ -77,6 +77,7 @@ class SyncClient:
         tls_ca: the file of the certificates that are trusted; by default the system's.
         tls_cert: the file of this client's certificate, if the control plane asks for one.
         tls_key: the file of that certificate's key.
+        validate: whether arguments are checked before a task is submitted.
 
     Raises:
         ConfigurationError: a setting is wrong; the message names it.
@@ -95,6 +96,7 @@ class SyncClient:
         tls_ca: str | None = None,
         tls_cert: str | None = None,
         tls_key: str | None = None,
+        validate: bool | None = None,
     ) -> None:
         # Never started: each start is of a copy, with the settings that were found here.
         self._unstarted = Client(
@@ -108,6 +110,7 @@ class SyncClient:
             tls_ca=tls_ca,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            validate=validate,
         )
         self._thread: ClientThread | None = None
         self._lock = threading.Lock()
@@ -283,6 +286,14 @@ class SyncClient:
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel a task, whether it waits or runs; one that is over is left as it is."""
         return self._call(lambda client: client.cancel(task_id))
+
+    def why_waits(self, task_name: str) -> str | None:
+        """Return why a task of this name would wait: no connected subworker offers it."""
+
+        async def find(client: Client) -> str | None:
+            return client.why_waits(task_name)
+
+        return self._call(find)
 
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task that failed and were followed by another, in order."""

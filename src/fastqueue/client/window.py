@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from fastqueue.client.offers import Doubt
 from fastqueue.client.results import to_task_result
 from fastqueue.errors import ConfigurationError, FastQueueError, ResultExpired
 
@@ -82,7 +83,8 @@ class Window:
 
     Args:
         connection: the client's.
-        make: makes a task of an item; `Submitting` encodes it.
+        make: makes a task of an item, as `Submitting` does; told whether what is offered was asked
+            for just now.
         size: how many there may be.
         who: what it is, for errors.
 
@@ -91,7 +93,11 @@ class Window:
     """
 
     def __init__(
-        self, connection: ClientConnection, make: Callable[[Any], NewTask], size: int, who: str
+        self,
+        connection: ClientConnection,
+        make: Callable[[Any, bool], NewTask],
+        size: int,
+        who: str,
     ) -> None:
         self._connection = connection
         self._make = make
@@ -132,7 +138,11 @@ class Window:
         submissions, results = self._connection.submissions, self._connection.results
         for item in items:
             try:
-                new = self._make(item)
+                try:
+                    new = self._make(item, False)
+                except Doubt as doubt:
+                    await self._connection.offers.ask(doubt.name)
+                    new = self._make(item, True)
                 if not submissions.has_room:
                     await submissions.wait_for_room()
                 entry = _Entry(new.task_id, results.wait(new.task_id), self)

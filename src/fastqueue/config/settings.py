@@ -183,6 +183,7 @@ class ClientSettings(_PeerSettings):
         timeout_s: how long one call waits, in seconds.
         retries: how often what wasn't acknowledged is sent again; 0 is never.
         result_cache_size: how many results the client keeps.
+        validate: whether arguments are checked against what subworkers take.
         log_level: the least severe log lines that a command shows; a `Client` shows none itself.
     """
 
@@ -194,6 +195,7 @@ class ClientSettings(_PeerSettings):
     timeout_s: float = field(default=30.0, metadata=_checked_by(values.seconds(zero_allowed=False)))
     retries: int = field(default=3, metadata=_checked_by(values.integer(0)))
     result_cache_size: int = field(default=100_000, metadata=_checked_by(values.integer(1)))
+    validate: bool = field(default=True, metadata=_checked_by(values.flag))
     log_level: str = field(default="warning", metadata=_checked_by(_LOG_LEVEL))
 
 

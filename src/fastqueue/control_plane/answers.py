@@ -18,7 +18,7 @@ from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fastqueue.control_plane.engine import Peers
     from fastqueue.control_plane.payload_cache import PayloadCache
@@ -97,10 +97,29 @@ class _Answer:
             lanes = self._core.state.lanes.by_id
             belongs = stored.belongs
             name = belongs[2] if belongs else lanes[stored.key >> SEQUENCE_BITS].name
-            return Result(task_id, stored.status, name, stored.attempt, stored.format)
+            waits_for = self._core.state.unoffered.waits_for(name, stored.status)
+            return Result(
+                task_id,
+                stored.status,
+                name,
+                stored.attempt,
+                stored.format,
+                waits_for=waits_for,
+            )
         if store.find_evicted((task_id,)):
             logger.info("the result of task %s was asked for, but is evicted", task_id)
         return None
+
+
+class _Offers:
+    """Owe what subworkers offer, as it is when its turn comes."""
+
+    def __init__(self, frame: Callable[[], bytes]) -> None:
+        self._frame = frame
+
+    def take(self, store: Store) -> tuple[list[bytes], bool]:  # noqa: ARG002 - as the others
+        """Return the frame, and that this was all."""
+        return [self._frame()], True
 
 
 class _Leases:
@@ -161,7 +180,8 @@ class StoredAnswers:
         self._store = store
         self._core = core
         self._payloads = payloads
-        self._owed: dict[int, deque[_Pushes | _Answer | _Leases | _Standings]] = {}
+        self._offered = (-1, b"")
+        self._owed: dict[int, deque[_Pushes | _Answer | _Offers | _Leases | _Standings]] = {}
 
     def owes(self, session: int) -> bool:
         """Say whether a session is owed anything."""
@@ -182,6 +202,20 @@ class StoredAnswers:
         """Owe the answer to a query; `live` are the results the core has given already."""
         answer = _Answer(self._core, request, task_ids, live)
         self._owed.setdefault(session, deque()).append(answer)
+
+    def tell_offers(self, session: int) -> None:
+        """Owe what subworkers offer; it is told once, however often it changes until then."""
+        owed = self._owed.setdefault(session, deque())
+        if not any(isinstance(one, _Offers) for one in owed):
+            owed.append(_Offers(self._offers_frame))
+
+    def _offers_frame(self) -> bytes:
+        """Return the frame that tells what is offered; every client gets the same one."""
+        offers = self._core.state.workers.offers
+        if self._offered[0] != offers.version:
+            told = list(offers) if offers.is_small else []
+            self._offered = (offers.version, encode(msg.Offered(told, offers.is_small)))
+        return self._offered[1]
 
     def lease(self, session: int, leases: Iterable[Lease], keys: Iterable[int]) -> None:
         """Owe leases, by the keys of their tasks."""

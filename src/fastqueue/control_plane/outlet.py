@@ -126,6 +126,13 @@ def release(engine: Engine, peers: Peers, effects: Iterable[Effect]) -> None:
                         send(session, msg.Happened([effect.happening]))
                     else:
                         engine.answers.catch_up(session, effect.happening.task_id)
+            case fx.TellUnoffered():
+                _log_unoffered(effect)
+            case fx.TellOffers():
+                for session in effect.sessions:
+                    engine.answers.tell_offers(session)
+            case fx.AnswerOffers():
+                send(effect.session, msg.OffersFound(effect.request, list(effect.offers)))
             case fx.CloseSession():
                 peers.close(effect.session, effect.reason)
     for session, results in pushes.items():
@@ -187,6 +194,18 @@ def _log_blocked(effect: fx.TellBlocked) -> None:
         effect.seconds,
         # Whatever is in it, none of its lines looks like one of ours.
         textwrap.indent(effect.stack, "  "),
+    )
+
+
+def _log_unoffered(effect: fx.TellUnoffered) -> None:
+    waiting = effect.waiting
+    listed = ", ".join(f"{name} ({count:,})" for name, count in waiting[:_SHOWN_MAX])
+    more = f" and {len(waiting) - _SHOWN_MAX:,} more" if len(waiting) > _SHOWN_MAX else ""
+    logger.warning(
+        "tasks wait for a subworker that offers %s%s; none that is connected does; offered are: %s",
+        listed,
+        more,
+        ", ".join(effect.offered) or "none",
     )
 
 

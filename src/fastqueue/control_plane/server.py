@@ -288,6 +288,7 @@ class Server:
             epoch=self._engine.epoch,
             frame_bytes_max=limit,
             payload_bytes_max=self._engine.limits.payload_bytes_max,
+            offers=hello.role == greetings.ROLE_CLIENT,
         )
         welcome = msgspec.structs.replace(welcome, proof=admitted.prove(welcome))
         session.connection.send(msg.encode(welcome))

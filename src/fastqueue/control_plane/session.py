@@ -147,6 +147,10 @@ class Session:
                 return cmd.ListBatches(number, message.request, message.after, message.limit)
             case msg.Follow():
                 return cmd.Follow(number, message.request, message.task_id, message.ends)
+            case msg.WatchOffers():
+                return cmd.WatchOffers(number)
+            case msg.FindOffers():
+                return cmd.FindOffers(number, message.request, message.names)
             case msg.Inspect():
                 return cmd.Inspect(
                     number, message.request, message.topic, message.task_ids, at=self._wall()
@@ -227,6 +231,7 @@ class Session:
                 at=self._wall(),
                 queues=frozenset(message.queues),
                 run_limits=message.run_limits,
+                offers=message.offers,
             )
         if not self.is_ready:
             return None

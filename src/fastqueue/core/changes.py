@@ -43,7 +43,6 @@ __all__ = [
     "LeasesAdded",
     "LeasesEnded",
     "LeasesLost",
-    "NamesOffered",
     "PurgeChanged",
     "QueueChanged",
     "RatesSpent",
@@ -301,13 +300,6 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
-class NamesOffered:
-    """Task names were offered by a subworker for the first time."""
-
-    names: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
 class SchedulesPut:
     """Schedules were made or changed."""
 
@@ -383,7 +375,6 @@ Change = (
     | TombstonesRotated
     | CallbacksAdded
     | CallbacksRemoved
-    | NamesOffered
     | Stopped
     | SchedulesPut
     | SchedulesAdvanced
@@ -395,4 +386,4 @@ Change = (
     | CheckpointSaved
 )
 
-LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, NamesOffered, RatesSpent)
+LAZY = (LeasesAdded, LeasesEnded, ResultsAccessed, RatesSpent)

@@ -17,6 +17,7 @@ from fastqueue.core.records import (
     LimitId,
     News,
     NewTask,
+    Offer,
     Outcome,
     QueueChange,
     Refused,
@@ -38,6 +39,7 @@ __all__ = [
     "DiskSpace",
     "DueLoaded",
     "ExpiredLoaded",
+    "FindOffers",
     "Follow",
     "GiveBack",
     "Heartbeat",
@@ -66,6 +68,7 @@ __all__ = [
     "Tell",
     "Tick",
     "Watch",
+    "WatchOffers",
     "WorkerDied",
     "WorkerReady",
 ]
@@ -166,6 +169,7 @@ class WorkerReady(Struct, frozen=True, gc=False):
     at: float = 0.0
     queues: frozenset[str] = frozenset()
     run_limits: Sequence[RunLimit] = ()
+    offers: Sequence[Offer] = ()
 
 
 class WorkerDied(Struct, frozen=True, gc=False):
@@ -383,6 +387,20 @@ class Inspect(Struct, frozen=True, gc=False):
     at: float = 0.0
 
 
+class WatchOffers(Struct, frozen=True, gc=False):
+    """A client is to be told what is offered, now and when it changes."""
+
+    session: int
+
+
+class FindOffers(Struct, frozen=True, gc=False):
+    """A client asks what is offered under some names now."""
+
+    session: int
+    request: int
+    names: Sequence[str]
+
+
 class Loaded(Struct, frozen=True, gc=False):
     """The store returned the next tasks of a lane's window."""
 
@@ -526,6 +544,8 @@ Command = (
     | Requeue
     | Query
     | Watch
+    | WatchOffers
+    | FindOffers
     | Inspect
     | Loaded
     | DueLoaded

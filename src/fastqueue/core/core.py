@@ -30,6 +30,7 @@ from fastqueue.core.leasing import (
     worker_ready,
 )
 from fastqueue.core.liveness import give_up_silent, heartbeat, heartbeat_lost
+from fastqueue.core.offers import find_offers, tell_offers, tell_unoffered, watch_offers
 from fastqueue.core.queue_control import (
     go_on_purging,
     purge,
@@ -44,7 +45,6 @@ from fastqueue.core.requests import (
     disconnect_client,
     end_cancelled,
     query,
-    refuse_unknown_names,
     watch,
 )
 from fastqueue.core.scheduling import (
@@ -119,9 +119,10 @@ class Core:
             state.retention.next_expiry(),
             state.batches.next_expiry(),
             state.outbox.next_due(),
-            min(state.refusals_due.values(), default=None),
             state.gates.next_due(),
             state.last_tick if state.purges and state.is_purge_due else None,
+            state.unoffered.next_due(),
+            state.workers.offers.next_due(),
             state.leases_begin_at if state.leases_begin_at > state.last_tick else None,
         )
         return min((t for t in times if t is not None), default=None)
@@ -166,10 +167,10 @@ def _tick(state: State, command: cmd.Tick, now: float, decision: Decision) -> No
     state.evict(now, decision)
     end_cancelled(state, command.at, now, decision)
     trim_dead(state, decision)
-    if state.refusals_due:
-        refuse_unknown_names(state, command.at, now, decision)
     if state.purges:
         go_on_purging(state, command.at, now, decision)
+    tell_offers(state, now, decision)
+    tell_unoffered(state, now, decision)
     look_for_due(state, command.at, now, decision)
     lease_ready(state, command.at, now, decision)
     settle_batches(state, now, decision)
@@ -200,6 +201,8 @@ _HANDLERS: dict[type, Callable[[State, Any, float, Decision], None]] = {
     cmd.RemoveRunLimit: remove_run_limit,
     cmd.Query: query,
     cmd.Watch: watch,
+    cmd.WatchOffers: watch_offers,
+    cmd.FindOffers: find_offers,
     cmd.Inspect: inspect,
     cmd.Loaded: loaded,
     cmd.DueLoaded: due_loaded,

@@ -11,6 +11,7 @@ from fastqueue.core.records import (
     DeadLetterFilter,
     Happening,
     Lease,
+    Offer,
     Refused,
     Result,
     RunningTask,
@@ -27,6 +28,7 @@ __all__ = [
     "AnswerDeadLetters",
     "AnswerFollow",
     "AnswerInspect",
+    "AnswerOffers",
     "AnswerQuery",
     "AnswerSchedules",
     "AnswerWatch",
@@ -46,8 +48,10 @@ __all__ = [
     "TellBlocked",
     "TellExpired",
     "TellFollowers",
+    "TellOffers",
     "TellQuarantined",
     "TellSchedule",
+    "TellUnoffered",
     "TellWorkerLost",
 ]
 
@@ -214,6 +218,30 @@ class TellBlocked:
 
 
 @dataclass(frozen=True, slots=True)
+class TellUnoffered:
+    """Say in the log that tasks wait which no connected subworker offers, by name how many."""
+
+    waiting: Sequence[tuple[str, int]]
+    offered: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TellOffers:
+    """Tell clients what connected subworkers offer, as it is then."""
+
+    sessions: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOffers:
+    """Answer what is offered under some names."""
+
+    session: int
+    request: int
+    offers: Sequence[Offer]
+
+
+@dataclass(frozen=True, slots=True)
 class Refill:
     """Read the next tasks of a lane from the store, and tell the core by `Loaded`."""
 
@@ -354,6 +382,9 @@ Effect = (
     | AnswerCancel
     | CloseSession
     | TellBlocked
+    | TellUnoffered
+    | TellOffers
+    | AnswerOffers
     | Refill
     | LoadDue
     | LoadExpired

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastqueue.core.lanes import SEQUENCE_BITS, SEQUENCE_MASK
 from fastqueue.tasks.models import TaskStatus
+from fastqueue.tasks.naming import describe_unoffered
 
 if TYPE_CHECKING:
     from fastqueue.core.commands import StoredTask
@@ -123,12 +124,7 @@ def _explain_lane(state: State, lane: Lane, key: int, now: float) -> Reason | No
 def _no_subworker(state: State, lane: Lane) -> Reason:
     offering = [w for w in state.workers.by_session.values() if lane.name in w.names]
     if not offering:
-        names = state.workers.names()
-        shown = ", ".join(names[:_SHOWN_MAX]) + (" and others" if names[_SHOWN_MAX:] else "")
-        text = (
-            f"no connected subworker has a task named {lane.name!r}; on offer are: "
-            f"{shown or 'none'}"
-        )
+        text = describe_unoffered(lane.name, state.workers.offers.names())
     elif not any(w.serves(lane.queue) for w in offering):
         text = (
             f"the subworkers that have a task named {lane.name!r} don't serve queue "

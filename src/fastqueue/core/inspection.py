@@ -9,6 +9,7 @@ from msgspec import structs
 
 from fastqueue.core.effects import AnswerInspect
 from fastqueue.core.explaining import explain_held, explain_stored
+from fastqueue.core.offers import describe_offers, unoffered_now
 
 if TYPE_CHECKING:
     from fastqueue.core.commands import Inspect
@@ -21,12 +22,16 @@ __all__ = ["inspect"]
 
 _LANES_SHOWN_MAX = 1_000
 _WORKERS_SHOWN_MAX = 1_000
+_UNOFFERED_SHOWN_MAX = 1_000
+# It is one frame, and put together in one go.
+_OFFERS_SHOWN_MAX = 10_000
+_OFFERS_BYTES_MAX = 2 * 1024**2
 
 
 def inspect(state: State, command: Inspect, now: float, decision: Decision) -> None:
     """Answer a question about the queue, or about certain ids.
 
-    About the queue: `stats`, `queues`, `limits`; about ids: `tasks`, `attempts`, `why`.
+    About the queue: `stats`, `offers`, `queues`, `limits`; about ids: `tasks`, `attempts`, `why`.
     """
     ask_store: list[str] = []
     answer: Any
@@ -38,6 +43,8 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
         answer = [_limit(state, limit) for limit in state.gates.effective.values()]
     elif command.topic == "why":
         answer = {task_id: _why(state, task_id, command, now) for task_id in command.task_ids}
+    elif command.topic == "offers":
+        answer = describe_offers(state, _OFFERS_SHOWN_MAX, _OFFERS_BYTES_MAX)
     elif command.topic == "attempts":
         answer, ask_store = {}, list(command.task_ids)
     else:
@@ -53,6 +60,7 @@ def inspect(state: State, command: Inspect, now: float, decision: Decision) -> N
                     "attempt": task.attempt,
                     "crashes": task.crashes,
                     "worker_id": task.worker.worker_id if task.worker else None,
+                    "waits_for": state.unoffered.waits_for(task.lane.name, task.status),
                 }
                 progress = state.followed.progress_of(task_id)
                 if progress is not None:
@@ -136,6 +144,10 @@ def _stats(state: State, now: float) -> dict[str, Any]:
         "clients": len(state.clients_by_session),
         "stale_outcomes": state.stale_outcomes,
         "task_names": state.workers.names(),
+        "unoffered": [
+            {"name": name, "tasks": tasks, "waiting_s": now - since}
+            for name, tasks, since in unoffered_now(state)[:_UNOFFERED_SHOWN_MAX]
+        ],
         "lanes": [
             {
                 "queue": lane.queue,

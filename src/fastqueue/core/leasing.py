@@ -12,7 +12,7 @@ import heapq
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastqueue.core.changes import LeasesAdded, NamesOffered, RatesSpent
+from fastqueue.core.changes import LeasesAdded, RatesSpent
 from fastqueue.core.delaying import Retried
 from fastqueue.core.effects import (
     AcknowledgeReport,
@@ -62,19 +62,14 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
     if worker.session:
         decision.effects.append(CloseSession(worker.session, "the same subworker connected anew"))
         state.workers.disconnect(worker)
-    state.workers.connect(worker, command.session, command.names, command.capacity)
+    state.workers.connect(worker, command.session, command.names, command.capacity, command.offers)
+    state.unoffered.drop(command.names)
     worker.heard_at = now
     state.workers.silence_due = min(state.workers.silence_due, now + state.limits.silence_max_s)
     worker.at_most_once = command.at_most_once
     worker.queues = command.queues
     adopt_defined_limits(state, command, decision)
     worker.death = None
-    new_names = command.names - state.known_names
-    room = max(0, state.limits.names_max - len(state.known_names))
-    if new_names:
-        remembered = sorted(new_names)[:room]
-        state.known_names.update(remembered)
-        decision.changes.append(NamesOffered(remembered))
     held = {lease.task_id: lease for lease in command.held}
     # A lease that it doesn't name never reached it, so the attempt isn't spent.
     requeue(

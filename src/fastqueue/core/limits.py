@@ -21,7 +21,6 @@ class CoreLimits:
         run_limits_max: run limits, set by somebody or told by subworkers.
         purge_max: tasks that one step of a purge cancels; a turn has others to serve.
         uniques_max: unique keys that are held at one time; those that end first are let go.
-        names_max: task names that are remembered as offered once.
         window_max: ready tasks of one lane held in memory; the rest stay in the store.
         window_total: ready tasks of all lanes held in memory; shared out among the lanes.
         window_min: what a lane gets however many lanes share `window_total`.
@@ -73,8 +72,14 @@ class CoreLimits:
         recovery_pause_s: how long nothing is leased after a crash of the control plane. A lease
             made in its last moments isn't in the store; meanwhile the subworker that has it comes
             back and is adopted, and the task isn't run a second time.
-        unknown_name_grace_s: how long a task whose name nobody has ever offered waits for a
-            subworker that offers it before it fails.
+        unoffered_grace_s: how long a task waits that no connected subworker offers before the log
+            says so: time for a fleet that starts together, or for a subworker to be replaced.
+        offered_bytes_max: bytes of what connected subworkers tell of the definitions that they
+            offer, each different one counted once; past it only their names are known.
+        offers_pushed_bytes_max: up to so many bytes all of it is pushed to every client; each then
+            asks for the names that it uses. With `offers_pause_s` it bounds what many subworkers
+            that come and go cost with many clients.
+        offers_pause_s: the least time between two such pushes.
         callback_backoff_s: the wait after the first failed delivery to an address; doubled each
             time.
         callback_backoff_max_s: the longest such wait.
@@ -87,7 +92,6 @@ class CoreLimits:
     run_limits_max: int = 20_000
     purge_max: int = 1_000
     uniques_max: int = 10_000_000
-    names_max: int = 10_000
     window_max: int = 4_096
     window_total: int = 16_384
     window_min: int = 4
@@ -122,7 +126,10 @@ class CoreLimits:
     catch_up_s: float = 2.0
     blocked_grace_s: float = 5.0
     recovery_pause_s: float = 1.0
-    unknown_name_grace_s: float = 2.0
+    unoffered_grace_s: float = 2.0
+    offered_bytes_max: int = 32 * 1024**2
+    offers_pushed_bytes_max: int = 32 * 1024
+    offers_pause_s: float = 1.0
     callback_backoff_s: float = 0.2
     callback_backoff_max_s: float = 30.0
 

@@ -40,6 +40,10 @@ def open_lane(
 
 
 def note_name(state: State, lane: Lane, now: float) -> None:
-    """Begin to wait for a subworker that offers the lane's name, if none ever has."""
-    if lane.live == 0 and lane.name not in state.known_names:
-        state.doubt_name(lane, now)
+    """Note that a lane which is empty gets a task that no connected subworker offers, if so."""
+    name = lane.name
+    if lane.live or name in state.workers.offers.by_name:
+        return
+    others = (state.lanes.find(lane.queue, rank, name) for rank in range(4))
+    is_waiting = any(other is not None and other.live for other in others)
+    state.unoffered.note(name, now, anew=not is_waiting)

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from fastqueue.tasks.events import LINE_CHARS_MAX, LINES_MAX, MESSAGE_CHARS_MAX, NUMBER_MAX
 from fastqueue.tasks.models import TaskStatus
+from fastqueue.tasks.signatures import SIGNATURE_BYTES_MAX
 
 __all__ = [
     "BATCH_ID_LENGTH_MAX",
@@ -35,6 +36,7 @@ __all__ = [
     "LimitId",
     "NewTask",
     "News",
+    "Offer",
     "Outcome",
     "PendingCallback",
     "ProgressRecord",
@@ -146,6 +148,21 @@ class NewTask(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True
     callback: Callback | None = None
     queue: QueueName = DEFAULT_QUEUE
     options: TaskOptions | None = None
+    require_worker: bool = False
+
+
+class Offer(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True):
+    """Say what a subworker offers under a task name.
+
+    Attributes:
+        name: the task definition's.
+        queue: where its tasks wait if the submission doesn't say; empty if that isn't known.
+        signature: what arguments it takes, as `tasks.signatures` has it; empty if that isn't known.
+    """
+
+    name: TaskName
+    queue: Annotated[str, Meta(max_length=100)] = ""
+    signature: Annotated[bytes, Meta(max_length=SIGNATURE_BYTES_MAX)] = b""
 
 
 class Lease(Struct, array_like=True, gc=False, omit_defaults=True):
@@ -398,6 +415,7 @@ class Result(Struct, array_like=True, frozen=True, gc=False, omit_defaults=True)
     completed_at: float | None = None
     worker_id: str | None = None
     progress: ProgressRecord | None = None
+    waits_for: str | None = None
 
     @property
     def size_bytes(self) -> int:

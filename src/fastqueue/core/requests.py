@@ -13,7 +13,7 @@ from fastqueue.core.effects import (
     CancelRunning,
     PushStored,
 )
-from fastqueue.core.lanes import SEQUENCE_BITS, Lane
+from fastqueue.core.lanes import SEQUENCE_BITS
 from fastqueue.core.records import Result, RunningTask
 from fastqueue.core.state import Finished
 from fastqueue.core.states import TaskEvent
@@ -34,7 +34,6 @@ __all__ = [
     "disconnect_client",
     "end_cancelled",
     "query",
-    "refuse_unknown_names",
     "tell_to_cancel",
     "watch",
 ]
@@ -53,6 +52,7 @@ def disconnect_client(state: State, session: int) -> None:
     if state.clients.get(instance) == session:
         del state.clients[instance]
     state.followed.disconnect(session)
+    state.workers.offers.listeners.pop(session, None)
     if state.watched.pop(session):
         for task_id, sessions in list(state.watchers.items()):
             if session in sessions:
@@ -180,6 +180,7 @@ def query(state: State, command: Query, now: float, decision: Decision) -> None:
                 task.format,
                 worker_id=task.worker.worker_id if task.worker is not None else None,
                 progress=state.followed.progress_of(task_id),
+                waits_for=state.unoffered.waits_for(task.lane.name, task.status),
             )
         elif task_id in state.retention:
             accessed.append((state.retention.access(task_id), task_id))
@@ -213,32 +214,3 @@ def watch(state: State, command: Watch, now: float, decision: Decision) -> None:
     decision.effects.append(AnswerWatch(session, command.request, unknown, refused))
     if recorded and not refused:
         decision.effects.append(PushStored(session, recorded))
-
-
-def refuse_unknown_names(state: State, at: float, now: float, decision: Decision) -> None:
-    """Fail the tasks of lanes whose name no subworker ever offered, once their grace is over."""
-    for lane_id in [n for n, due in state.refusals_due.items() if due <= now]:
-        del state.refusals_due[lane_id]
-        lane = state.lanes.by_id.get(lane_id)
-        if lane is None or not lane.live or lane.name in state.known_names:
-            continue
-        if not state.workers.connected:
-            state.doubt_name(lane, now)
-            continue
-        finished = Finished(at)
-        error = _unknown_name_error(state, lane)
-        for task in list(lane.ready.values()):
-            state.end_unreported(task, TaskEvent.REFUSED, error, now, finished)
-        state.conclude(finished, now, decision)
-        if lane.live:
-            # The rest of it is spilled; it is refused as it is read back.
-            state.refusals_due[lane_id] = now
-
-
-def _unknown_name_error(state: State, lane: Lane) -> str:
-    names = state.workers.names()
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    return (
-        f"UnknownTask: no subworker has a task named {lane.name!r}; "
-        f"registered are: {shown or 'none'}"
-    )

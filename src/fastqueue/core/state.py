@@ -23,6 +23,7 @@ from fastqueue.core.effects import PushResults
 from fastqueue.core.following import Followed
 from fastqueue.core.gates import Gates
 from fastqueue.core.lanes import Lane, Lanes, Task
+from fastqueue.core.offers import Offers, Unoffered
 from fastqueue.core.outbox import Outbox
 from fastqueue.core.queues import Queues
 from fastqueue.core.records import PendingCallback, QueueSettings, RateMark, Result, RunLimit
@@ -65,7 +66,6 @@ class Snapshot:
         tombstones: how many there are, in the younger and in the older generation.
         owed: rows of (address, callbacks owed).
         next_callback: the number of the next callback.
-        names: the task names ever offered.
         last_sequence: the last sequence number given to a task.
         delayed: how many tasks wait for a time.
         next_due: by rank, when the next of them is due, by the wall clock.
@@ -90,7 +90,6 @@ class Snapshot:
     tombstones: tuple[int, int] = (0, 0)
     owed: Sequence[tuple[str, int]] = ()
     next_callback: int = 1
-    names: Sequence[str] = ()
     last_sequence: int = 0
     delayed: int = 0
     next_due: Sequence[float] = NEVER
@@ -146,7 +145,7 @@ class State:
         self.queues = Queues(snapshot.queues, self.gates)
         self.lanes = Lanes(limits, self.queues)
         self.tasks: dict[str, Task] = {}
-        self.workers = Workers(limits.lease_bytes_max)
+        self.workers = Workers(limits.lease_bytes_max, Offers(limits))
         self.clients: dict[str, int] = {}
         self.clients_by_session: dict[int, str] = {}
         self.retention = Retention(limits)
@@ -155,7 +154,6 @@ class State:
         self.dead_letters, self.dead_letters_bytes = snapshot.dead_letters
         self.delays = Delays(snapshot.delayed, snapshot.next_due, snapshot.next_expiry)
         self.schedules = Schedules(snapshot.schedules, limits)
-        self.known_names = set(snapshot.names)
         # Not below a purge's mark: what comes after it stays.
         marks = (last for _, last in snapshot.purges)
         self.last_sequence = max(snapshot.last_sequence, *marks, 0)
@@ -181,8 +179,7 @@ class State:
         self.watched: dict[int, int] = {}
         self.followed = Followed(limits)
         self.checkpoints_bytes = snapshot.checkpoints_bytes
-        # Per lane with a name nobody has offered yet: when its tasks fail for that.
-        self.refusals_due: dict[int, float] = {}
+        self.unoffered = Unoffered(limits)
         self.leases_begin_at = self.last_tick = now
         # The wall clock's time of the last tick; what is due already doesn't wait for the first.
         self.last_tick_at = math.inf
@@ -204,13 +201,8 @@ class State:
             task.at_most_once = stored.lease_at_most_once
 
         for lane in self.lanes:
-            if lane.live and lane.name not in self.known_names:
-                self.doubt_name(lane, now)
-
-    def doubt_name(self, lane: Lane, now: float) -> None:
-        """Give subworkers a grace time to offer a lane's name, which none ever has."""
-        due = now + self.limits.unknown_name_grace_s
-        self.refusals_due.setdefault(lane.lane_id, due)
+            if lane.live:
+                self.unoffered.note(lane.name, now)
 
     def holds(self, task_id: str) -> bool:
         """Say whether the id is known without asking the store."""

@@ -26,7 +26,6 @@ class TaskEvent(enum.Enum):
     SUCCEEDED = enum.auto()
     FAILED = enum.auto()
     CANCELLED = enum.auto()
-    REFUSED = enum.auto()
     QUARANTINED = enum.auto()
     NOT_REPEATED = enum.auto()
     RETRIED = enum.auto()
@@ -42,7 +41,6 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskEvent], TaskStatus] = {
     (_Q, TaskEvent.LEASED): TaskStatus.RUNNING,
     (_Q, TaskEvent.ADOPTED): TaskStatus.RUNNING,
     (_Q, TaskEvent.CANCELLED): TaskStatus.CANCELLED,
-    (_Q, TaskEvent.REFUSED): TaskStatus.FAILURE,
     (_R, TaskEvent.GIVEN_BACK): TaskStatus.QUEUED,
     (_R, TaskEvent.LEASE_LOST): TaskStatus.QUEUED,
     (_R, TaskEvent.SUCCEEDED): TaskStatus.SUCCESS,

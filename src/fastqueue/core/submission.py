@@ -13,6 +13,7 @@ from fastqueue.core.lanes import Task
 from fastqueue.core.opening import note_name, open_lane
 from fastqueue.core.records import WALL_TIME_MAX, Refused, TaskOptions
 from fastqueue.core.uniqueness import Uniqueness
+from fastqueue.tasks.naming import describe_unoffered
 
 if TYPE_CHECKING:
     from fastqueue.core.commands import DiskSpace, Submit
@@ -25,6 +26,8 @@ __all__ = ["submit"]
 _RETRY_AFTER_S = 1.0
 # Room on a disk comes back more slowly than that in a queue.
 _DISK_RETRY_AFTER_S = 2.0
+# Refusals of one submission that are told which names would do: to find them takes a while.
+_EXPLAINED_MAX = 10
 
 
 def submit(state: State, command: Submit, now: float, decision: Decision) -> None:
@@ -40,6 +43,8 @@ def submit(state: State, command: Submit, now: float, decision: Decision) -> Non
                 taken.expired.append(task_id)
         elif (refusal := _refusal(state, new)) is not None:
             taken.refused.append(refusal)
+        elif new.require_worker and new.name not in state.workers.offers.by_name:
+            taken.refused.append(_not_offered(state, new, len(taken.refused)))
         elif new.options is None and not state.queues.wait_limits:
             _take(state, new, taken, now, decision)
         else:
@@ -220,6 +225,17 @@ def _refusal(state: State, new: NewTask) -> Refused | None:
     if batch is not None and not state.batches.has_room(batch):
         return _overloaded(new.task_id, f"{limits.batches_max:,} batches are unfinished")
     return None
+
+
+def _not_offered(state: State, new: NewTask, refused: int) -> Refused:
+    why = f"no connected subworker offers a task named {new.name!r}"
+    if refused < _EXPLAINED_MAX:
+        why = describe_unoffered(new.name, state.workers.offers.names())
+    return Refused(
+        new.task_id,
+        "not_offered",
+        f"task {new.task_id} wasn't taken, because it requires a subworker: {why}",
+    )
 
 
 def _no_lane(state: State, task_id: str) -> Refused:

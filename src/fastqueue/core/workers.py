@@ -7,9 +7,11 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fastqueue.core.lanes import Task
+    from fastqueue.core.offers import Offers
+    from fastqueue.core.records import Offer
 
 __all__ = ["Blocked", "Crew", "Death", "Worker", "Workers"]
 
@@ -61,6 +63,7 @@ class Worker:
         "is_reserved",
         "leased_bytes",
         "names",
+        "offers",
         "queues",
         "session",
         "suspects",
@@ -75,6 +78,7 @@ class Worker:
         self.names: frozenset[str] = frozenset()
         # The queues that it serves; none named is all.
         self.queues: frozenset[str] = frozenset()
+        self.offers: Sequence[Offer] = ()
         self.at_most_once: frozenset[str] = frozenset()
         self.capacity = 0
         self.tasks: dict[str, Task] = {}
@@ -156,8 +160,9 @@ class Crew:
 class Workers:
     """Hold all subworkers, by instance, by session and by the names they offer."""
 
-    def __init__(self, lease_bytes_max: int) -> None:
+    def __init__(self, lease_bytes_max: int, offers: Offers) -> None:
         self._lease_bytes_max = lease_bytes_max
+        self.offers = offers
         self.by_instance: dict[str, Worker] = {}
         self.by_session: dict[int, Worker] = {}
         self._offers: dict[str, dict[str, Worker]] = {}
@@ -179,10 +184,18 @@ class Workers:
             worker = self.by_instance[instance] = Worker(instance, worker_id, self._lease_bytes_max)
         return worker
 
-    def connect(self, worker: Worker, session: int, names: frozenset[str], capacity: int) -> None:
-        """Begin a session of the subworker."""
+    def connect(
+        self,
+        worker: Worker,
+        session: int,
+        names: frozenset[str],
+        capacity: int,
+        offers: Iterable[Offer] = (),
+    ) -> None:
+        """Begin a session of the subworker; `offers` tell more of some of the names."""
         worker.session = session
         worker.names = names
+        worker.offers = self.offers.add(names, offers)
         worker.capacity = capacity
         self.by_session[session] = worker
         for name in names:
@@ -192,6 +205,8 @@ class Workers:
         """End its session; what it holds stays its own until `forget`."""
         self.by_session.pop(worker.session, None)
         worker.session = 0
+        self.offers.remove(worker.offers)
+        worker.offers = ()
         for name in worker.names:
             offering = self._offers[name]
             offering.pop(worker.instance, None)

@@ -78,7 +78,8 @@ class Proof(Struct, tag="proof", kw_only=True, frozen=True):
 class Welcome(Struct, tag="welcome", kw_only=True, frozen=True):
     """Accept a connection, and tell the limits that hold on it.
 
-    `proof` is empty where no tokens are set.
+    `proof` is empty where no tokens are set. With `offers` a client may send `WatchOffers`, which
+    older control planes don't know.
     """
 
     protocol: int
@@ -87,6 +88,7 @@ class Welcome(Struct, tag="welcome", kw_only=True, frozen=True):
     frame_bytes_max: int
     payload_bytes_max: int
     proof: bytes = b""
+    offers: bool = False
 
     def __post_init__(self) -> None:
         check_printable(self.control_plane_id)

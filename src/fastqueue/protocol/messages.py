@@ -20,6 +20,7 @@ from fastqueue.core.records import (
     LimitId,
     News,
     NewTask,
+    Offer,
     Outcome,
     QueueChange,
     QueueName,
@@ -43,6 +44,7 @@ __all__ = [
     "BATCH_TASKS_MAX",
     "REQUEUED_MAX",
     "SCHEDULES_LISTED_MAX",
+    "SIGNATURES_BYTES_MAX",
     "STACK_CHARS_MAX",
     "AskBatch",
     "Cancel",
@@ -55,6 +57,7 @@ __all__ = [
     "Died",
     "Expired",
     "Failed",
+    "FindOffers",
     "Follow",
     "Following",
     "Found",
@@ -67,6 +70,8 @@ __all__ = [
     "ListBatches",
     "ListDead",
     "ListSchedules",
+    "Offered",
+    "OffersFound",
     "Purge",
     "Push",
     "PutSchedule",
@@ -87,6 +92,7 @@ __all__ = [
     "ToControlPlane",
     "ToSubworker",
     "Watch",
+    "WatchOffers",
     "Watched",
     "decode_to_client",
     "decode_to_control_plane",
@@ -109,6 +115,9 @@ _Schedules = Annotated[list[ScheduleSpec], Meta(max_length=10_000)]
 SCHEDULES_LISTED_MAX = 200
 # As many as one request can name.
 BATCH_TASKS_MAX = 1_000
+_Offers = Annotated[list[Offer], Meta(max_length=10_000)]
+SIGNATURES_BYTES_MAX = 4 * 1024**2
+"""How large all signatures that one subworker tells may be together."""
 _Tokens = Annotated[list[int], Meta(max_length=100_000)]
 
 # What a heartbeat may say of the stack of a blocked event loop.
@@ -246,7 +255,7 @@ class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
     `at_most_once` are those of the names whose tasks are never to be run twice; `schedules` are
     those that definitions have, and `started_at` is when the process started, by its own clock.
     `queues` are those that it serves, none if all; `run_limits` what its definitions say of
-    themselves.
+    themselves; `offers` tell more of some of the names.
     """
 
     names: _TaskNames
@@ -257,11 +266,15 @@ class Ready(Struct, array_like=True, tag=11, frozen=True, gc=False):
     started_at: WallTime = 0.0
     queues: Annotated[list[QueueName], Meta(max_length=1_000)] = []
     run_limits: Annotated[list[RunLimit], Meta(max_length=20_000)] = []
+    offers: _Offers = []
 
     def __post_init__(self) -> None:
         check_printable(*self.names, *self.at_most_once, *self.queues)
         for spec in self.schedules:
             check_printable(spec.schedule_id, spec.name, spec.queue)
+        check_printable(*(offer.queue for offer in self.offers))
+        if sum(len(offer.signature) for offer in self.offers) > SIGNATURES_BYTES_MAX:
+            raise ValueError(f"all signatures are more than {SIGNATURES_BYTES_MAX:,} bytes")
 
 
 class Report(Struct, array_like=True, tag=12, frozen=True, gc=False):
@@ -367,6 +380,17 @@ class Follow(Struct, array_like=True, tag=113, frozen=True, gc=False):
     ends: bool = False
 
 
+class WatchOffers(Struct, array_like=True, tag=123, frozen=True, gc=False):
+    """Ask to be told what connected subworkers offer, by `Offered`: now, and when it changes."""
+
+
+class FindOffers(Struct, array_like=True, tag=121, frozen=True, gc=False):
+    """Ask what connected subworkers offer under some names; the answer is `OffersFound`."""
+
+    request: int
+    names: Annotated[list[TaskName], Meta(max_length=100)]
+
+
 class Submitted(Struct, array_like=True, tag=21, frozen=True, gc=False, omit_defaults=True):
     """Acknowledge a submission: all of it is on disk, but for what is refused.
 
@@ -431,6 +455,23 @@ class Expired(Struct, array_like=True, tag=28, frozen=True, gc=False):
     task_ids: list[str]
 
 
+class Offered(Struct, array_like=True, tag=43, frozen=True, gc=False):
+    """Say what connected subworkers offer; it takes the place of what was said before.
+
+    If that is too much for every client, `is_complete` is false, and a client asks by `FindOffers`.
+    """
+
+    offers: list[Offer]
+    is_complete: bool
+
+
+class OffersFound(Struct, array_like=True, tag=122, frozen=True, gc=False):
+    """Answer a `FindOffers`; a name without an offer is one that nobody offers."""
+
+    request: int
+    offers: list[Offer]
+
+
 class Leases(Struct, array_like=True, tag=31, frozen=True, gc=False):
     """Lease tasks to a subworker."""
 
@@ -481,6 +522,8 @@ ToControlPlane = (
     | Cancel
     | Query
     | Watch
+    | WatchOffers
+    | FindOffers
     | Inspect
     | ListDead
     | Requeue
@@ -515,6 +558,8 @@ ToClient = (
     | Expired
     | Following
     | Happened
+    | Offered
+    | OffersFound
 )
 ToSubworker = Leases | Reported | Revoked | CancelRunning | CheckpointSaved
 

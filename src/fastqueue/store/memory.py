@@ -77,7 +77,6 @@ class _Tables:
     batches: dict[str, BatchCounts] = dataclasses.field(default_factory=dict)
     # The live tasks of batches, by (batch id, task id).
     batch_tasks: dict[tuple[str, str], None] = dataclasses.field(default_factory=dict)
-    names: dict[str, None] = dataclasses.field(default_factory=dict)
     schedules: dict[str, ScheduleState] = dataclasses.field(default_factory=dict)
     uniques: dict[tuple[str, str], UniqueHold] = dataclasses.field(default_factory=dict)
     queues: dict[str, QueueSettings] = dataclasses.field(default_factory=dict)
@@ -178,7 +177,6 @@ class MemoryStore:
             tombstones=(len(tables.young_tombstones), len(tables.old_tombstones)),
             owed=self._owed(),
             next_callback=1 + max(tables.callbacks, default=0),
-            names=list(tables.names),
             last_sequence=max((key & SEQUENCE_MASK for key in tables.tasks), default=0),
             delayed=len(tables.delayed),
             queues=list(tables.queues.values()),
@@ -464,8 +462,6 @@ class MemoryStore:
             case ch.CheckpointSaved():
                 assert t.tasks[change.key].new.task_id == change.task_id
                 t.checkpoints[change.task_id] = change.value
-            case ch.NamesOffered():
-                t.names.update(dict.fromkeys(change.names))
             case ch.SchedulesPut() | ch.SchedulesAdvanced():
                 for state in change.states:
                     t.schedules[state.spec.schedule_id] = state

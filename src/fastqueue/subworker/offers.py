@@ -1,10 +1,12 @@
-"""Own what a subworker tells of its definitions when it connects: the limits of what runs."""
+"""Own what a subworker tells of its definitions when it connects; it is made once at its start."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastqueue.core.records import LimitId, RunLimit
+from fastqueue.core.records import LimitId, Offer, RunLimit
+from fastqueue.protocol.messages import SIGNATURES_BYTES_MAX
+from fastqueue.tasks.signatures import encode_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,7 +14,20 @@ if TYPE_CHECKING:
     from fastqueue.tasks.registry import TaskDefinition
     from fastqueue.tasks.run_policies import Rate
 
-__all__ = ["run_limits_of"]
+__all__ = ["offers_of", "run_limits_of"]
+
+
+def offers_of(definitions: Iterable[TaskDefinition]) -> list[Offer]:
+    """Return an offer for each definition; past the bound of all signatures they are left out."""
+    room = SIGNATURES_BYTES_MAX
+    offers = []
+    for definition in definitions:
+        signature = encode_signature(definition.function)
+        if len(signature) > room:
+            signature = b""
+        room -= len(signature)
+        offers.append(Offer(definition.name, definition.queue, signature))
+    return offers
 
 
 def run_limits_of(definitions: Iterable[TaskDefinition]) -> list[RunLimit]:

@@ -21,7 +21,7 @@ from fastqueue.protocol import messages as msg
 from fastqueue.protocol.messages import encode
 from fastqueue.subworker.held import HeldLeases
 from fastqueue.subworker.interruption import Cancelled
-from fastqueue.subworker.offers import run_limits_of
+from fastqueue.subworker.offers import offers_of, run_limits_of
 from fastqueue.subworker.outcomes import failed, interrupted
 from fastqueue.subworker.reports import Reports
 from fastqueue.subworker.running import Running
@@ -73,6 +73,7 @@ class Runtime:
         self._started_at = time.time()
         self._queues = list(queues)
         self._run_limits = run_limits_of(registry)
+        self._offers = offers_of(registry)
         self._slots = slots
         self._board = board
         self.held = HeldLeases(self._loop, slots, self._send)
@@ -118,6 +119,7 @@ class Runtime:
             self._started_at,
             self._queues,
             self._run_limits,
+            self._offers,
         )
         connection.send(encode(ready))
         self.reports.send_again()

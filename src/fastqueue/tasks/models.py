@@ -128,6 +128,8 @@ class TaskResult:
         traceback: on `failure` of the task's own code, its traceback.
         worker_id: the subworker that ran the last attempt.
         progress: how far the attempt that runs has come, if it says so; not kept once it is over.
+        waits_for: of a queued task what it waits for beside its turn, in words: a subworker that
+            offers its name, if none that is connected does.
     """
 
     task_id: str
@@ -141,6 +143,7 @@ class TaskResult:
     traceback: str | None = field(default=None, repr=False)
     worker_id: str | None = None
     progress: TaskProgress | None = None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -341,9 +341,9 @@ def task_name_of(name_or_task: str | Callable[..., Any]) -> str:
     )
 
 
-def queue_of(name_or_task: str | Callable[..., Any]) -> str:
-    """Return the queue that a decorated function's definition says; a mere name says none."""
+def queue_of(name_or_task: str | Callable[..., Any], offered: str = "") -> str:
+    """Return the queue of a decorated function's definition; of a name, the one that is offered."""
     if isinstance(name_or_task, str):
-        return DEFAULT_QUEUE
+        return offered or DEFAULT_QUEUE
     definition: TaskDefinition = name_or_task.__fastqueue_task__  # type: ignore[attr-defined]
     return definition.queue

@@ -46,7 +46,6 @@ class Ledger:
         self.acknowledged: set[str] = set()
         self.recorded: dict[str, Result] = {}
         self.cancelled: set[str] = set()
-        self.offered: set[str] = set()
         # Whether or not anything has come of it.
         self.asked_to_cancel: set[str] = set()
         # How often a task may be sent, by key, and how often it arrived.
@@ -210,7 +209,6 @@ class Ledger:
         may_be = {
             "Expired": key in self.expires and result.status is TaskStatus.CANCELLED,
             "Cancelled": result.status is TaskStatus.CANCELLED,
-            "UnknownTask": result.name not in self.offered,
             "LeaseLost": key in self.once,
             "TaskQuarantined": self.fates[key] == "kill" or result.attempt >= _CRASHES_MAX,
         }
@@ -236,8 +234,6 @@ class WatchedEngine(Engine):
             hello = self.server._by_number[command.session].hello
             assert hello is not None
             self.ledger.on_let_in(hello.name)
-        if isinstance(command, cmd.WorkerReady):
-            self.ledger.offered |= command.names
         self.ledger.on_command(command)
         super().put(command, size_bytes)
 

@@ -237,6 +237,10 @@ class World(Faults):
     async def _settle(self) -> None:
         """End all faults; everything must come to its end in bounded time."""
         self.note("all faults end")
+        # At last somebody offers what nobody did, and all of that has waited for it.
+        late = SubworkerProcess(self, "sub-3", ("ghost",), 4)
+        self.subworkers.append(late)
+        self.members.append(late)
         self.end_faults()
         await self._until_quiet()
 

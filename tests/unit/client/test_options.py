@@ -31,6 +31,7 @@ def test_nothing_asked_for_is_nothing_sent() -> None:
     assert parse_options({}) == NO_OPTIONS
     assert parse_options({"eta": None, "queue": None}) == NO_OPTIONS
     assert parse_options({"queue": "mail"}) == Options("mail")
+    assert parse_options({"require_worker": True}) == Options(require_worker=True)
 
 
 def test_an_eta_is_a_time_whatever_its_zone() -> None:

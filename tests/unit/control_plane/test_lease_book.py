@@ -44,5 +44,6 @@ def test_lazy_changes_go_with_the_next_commit_or_when_they_are_due() -> None:
 
 def test_at_the_end_everything_is_written() -> None:
     book = LeaseBook(0.05)
-    book.sift([ch.LeasesAdded([(1, 9, "w", False)]), ch.NamesOffered(["add"])], 0.0)
-    assert book.take_all() == [ch.NamesOffered(["add"]), ch.LeasesAdded([(1, 9, "w", False)])]
+    accessed = ch.ResultsAccessed([(1, "a")])
+    book.sift([ch.LeasesAdded([(1, 9, "w", False)]), accessed], 0.0)
+    assert book.take_all() == [accessed, ch.LeasesAdded([(1, 9, "w", False)])]

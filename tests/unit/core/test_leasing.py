@@ -221,27 +221,7 @@ def test_the_same_subworker_on_a_second_connection_ends_the_first() -> None:
     assert core.state.workers.connected == 1
 
 
-def test_a_name_that_nobody_ever_offered_fails_naming_what_is_registered() -> None:
-    core = make_core()
-    connect_worker(core, names=("add", "mul"))
-    submit(core, new_task("a", name="nope"))
-    assert not tick(core, 1.9).changes
-    (result,) = only(tick(core, 2.0), ch.TasksFinished).results
-    assert result.status is TaskStatus.FAILURE
-    assert result.error is not None
-    assert result.error.startswith("UnknownTask: ")
-    assert "'nope'" in result.error
-    assert "add, mul" in result.error
-
-
-def test_a_name_that_was_offered_once_waits_for_its_subworker() -> None:
-    core = make_core(snapshot=Snapshot(epoch=2, names=["mul"]))
-    connect_worker(core, names=("add",))
-    submit(core, new_task("a", name="mul"))
-    assert not tick(core, 60.0).changes
-
-
-def test_without_any_subworker_an_unknown_name_waits() -> None:
+def test_a_name_that_nobody_offers_waits() -> None:
     core = make_core()
     submit(core, new_task("a", name="nope"))
     assert not tick(core, 60.0).changes

@@ -23,11 +23,11 @@ def log(tmp_path):
 async def test_a_store_makes_room_for_its_log_when_it_is_new_and_when_it_is_opened_again(
     tmp_path, log
 ):
-    for _ in range(2):
+    for n in range(2):
         store = SqliteStore(tmp_path, room_for_log=True)
         assert log.stat().st_size == ROOM_BYTES
         store.load(0.0)
-        store.write([ch.NamesOffered(["a"])])
+        store.write([ch.LaneAdded(n + 1, "default", 2, f"name-{n}")])
         await store.commit()
         assert log.stat().st_size == ROOM_BYTES
         store.close()
@@ -38,12 +38,15 @@ def test_a_store_that_was_killed_has_all_it_committed_to_a_log_with_room(tmp_pat
     code = """
 import asyncio, os, pathlib, sys
 from fastqueue.core import changes as ch
+from fastqueue.core.records import NewTask
 from fastqueue.store.sqlite.store import SqliteStore
 async def main():
     store = SqliteStore(pathlib.Path(sys.argv[1]), room_for_log=True)
     store.load(0.0)
+    store.write([ch.LaneAdded(1, "default", 2, "add")])
     for n in range(50):
-        store.write([ch.NamesOffered([f"name-{n}"])])
+        task = NewTask(f"task-{n}", "add", 2, 0, b"")
+        store.write([ch.TasksAdded([(1 << 44) + n], [task], "c", 1.0)])
         await store.commit()
 asyncio.run(main())
 os._exit(0)
@@ -51,7 +54,9 @@ os._exit(0)
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert log.stat().st_size == ROOM_BYTES
     store = SqliteStore(tmp_path, room_for_log=True)
-    assert sorted(store.load(0.0).names) == sorted(f"name-{n}" for n in range(50))
+    store.load(0.0)
+    ids = [f"task-{n}" for n in range(50)]
+    assert store.find_live(ids).keys() == set(ids)
     store.close()
 
 

@@ -17,7 +17,7 @@ import apsw
 import pytest
 
 from fastqueue.core import changes as ch
-from fastqueue.core.records import NewTask
+from fastqueue.core.records import NewTask, PendingCallback
 from fastqueue.errors import (
     ConfigurationError,
     StoreCorrupt,
@@ -28,6 +28,7 @@ from fastqueue.errors import (
 )
 from fastqueue.store.sqlite.files import DATABASE_NAME
 from fastqueue.store.sqlite.store import SqliteStore
+from fastqueue.tasks.models import TaskStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -353,7 +354,9 @@ def test_a_quota_that_is_used_up_is_a_full_disk_and_the_store_goes_on_after_it(
     quota = Quota("quota")
     store = SqliteStore(tmp_path, vfs="quota")
     store.load(0.0)
-    store.write([ch.NamesOffered(["add"])])
+    owed = PendingCallback("tcp://x:1", "a", TaskStatus.SUCCESS, b"1", None, 1.0, 2.0, b"null")
+    added = ch.CallbacksAdded(1, [owed], 1.0)
+    store.write([added])
     quota.refusal = errno.EDQUOT
     with pytest.raises(StoreFull, match="quota"):
         asyncio.run(store.commit())
@@ -361,10 +364,10 @@ def test_a_quota_that_is_used_up_is_a_full_disk_and_the_store_goes_on_after_it(
     with pytest.raises(StoreFull, match=str(tmp_path)):
         store.load(0.0)
     quota.refusal = 0
-    assert store.load(0.0).names == []
-    store.write([ch.NamesOffered(["add"])])
+    assert store.load(0.0).next_callback == 1
+    store.write([added])
     asyncio.run(store.commit())
-    assert store.load(0.0).names == ["add"]
+    assert store.load(0.0).next_callback == 2
     store.close()
 
 

@@ -124,7 +124,6 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
         ch.LeasesAdded([(BASE + 1, 77, "worker", True)]),
         finished(BASE + 2, "b", place=4),
         ch.CallbacksAdded(6, [callback, callback], 2.0),
-        ch.NamesOffered(["add"]),
     )
     before = store.load(0.0).epoch
     snapshot = store.load(12.0)
@@ -139,7 +138,6 @@ def test_a_restart_tells_all_that_the_core_needs(store: Store) -> None:
     assert snapshot.accesses == 4
     assert [tuple(o) for o in snapshot.owed] == [("tcp://x:1", 2)]
     assert snapshot.next_callback == 8
-    assert list(snapshot.names) == ["add"]
     assert snapshot.last_sequence == 3
 
 

@@ -174,9 +174,6 @@ READ_CALLBACKS = (
 CALLBACKS_OWED = "SELECT address, count(*) FROM callbacks GROUP BY address"
 LAST_CALLBACK = "SELECT coalesce(max(number), 0) FROM callbacks"
 
-ADD_NAME = "INSERT OR IGNORE INTO names (name) VALUES (?)"
-NAMES = "SELECT name FROM names"
-
 PUT_SCHEDULE = (
     "INSERT OR REPLACE INTO schedules (settled_at, next_at, is_paused, fired, left_out,"
     " last_task_id, last_at, decided_at, is_withdrawn, schedule_id, spec)"

@@ -247,7 +247,6 @@ class SqliteStore:
             ),
             owed=list(self._execute(sql.CALLBACKS_OWED)),
             next_callback=1 + self._scalar(sql.LAST_CALLBACK),
-            names=[name for (name,) in self._execute(sql.NAMES)],
             last_sequence=last_sequence,
             delayed=self._scalar(sql.COUNT_DELAYED),
             dead_letters=(dead_letters, round(dead_bytes)),

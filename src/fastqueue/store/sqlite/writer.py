@@ -65,7 +65,6 @@ class Writer:
             ch.TombstonesRotated: self._rotate_tombstones,
             ch.CallbacksAdded: self._add_callbacks,
             ch.CallbacksRemoved: self._remove_callbacks,
-            ch.NamesOffered: self._add_names,
             ch.Stopped: self._note_stopped,
             ch.SchedulesPut: self._put_schedules,
             ch.SchedulesAdvanced: self._advance_schedules,
@@ -297,9 +296,6 @@ class Writer:
 
     def _forget_batch(self, change: ch.BatchForgotten) -> None:
         self._execute(sql.FORGET_BATCH, (change.batch_id,))
-
-    def _add_names(self, change: ch.NamesOffered) -> None:
-        self._executemany(sql.ADD_NAME, ((name,) for name in change.names))
 
     def _put_schedules(self, change: ch.SchedulesPut) -> None:
         rows = ((*schedule_row(state), encode_options(state.spec)) for state in change.states)
