@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["explain_held", "explain_stored"]
 
 _HOLDERS_SHOWN_MAX = 10
-_SHOWN_MAX = 10
 
 Reason = dict[str, Any]
 
