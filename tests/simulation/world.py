@@ -257,6 +257,8 @@ class World(Happenings):
         core = self.engine.core
         stale = core.state.stale_outcomes
         stored, recorded = set(tables.keys), set(tables.results)
+        reports = [c for c, _ in self.engine._inbox if isinstance(c, cmd.Report)]
+        crashed = {o.task_id: o.token for c in reports for o in c.outcomes if o.crashed}
         await self.engine.turn(self)
         self._note_runs()
         self._check_room(stored, recorded)
@@ -267,7 +269,10 @@ class World(Happenings):
                 self.losses[task_id] += 1
                 # One that is told dead may be adopted and given up within one turn.
                 if task_id in tokens:
-                    token = self._lease_lost(task_id, tokens[task_id])
+                    token = tokens[task_id]
+                    if task_id in crashed and token not in self.crashed_alone:
+                        # In place of that lease the one was adopted that was reported so.
+                        token = crashed[task_id]
                     assert token not in self.recorded_tokens, "a lease was lost once reported"
                     self.lost_tokens.add(token)
                     if token in self.crashed_alone:
@@ -319,11 +324,6 @@ class World(Happenings):
             new = {*tables.keys, *tables.results} - stored - recorded
             assert not new, "a task was taken although there is no room"
             self.recorded_while_short += len(tables.results.keys() - recorded)
-
-    def _lease_lost(self, task_id: str, token: int) -> int:
-        """Return which lease of a task a turn ended: one that was adopted in it, perhaps."""
-        later = (t for t, i in self.crashed_alone.items() if i == task_id and t > token)
-        return next((t for t in later if t not in self.lost_tokens), token)
 
     def _check_blame(self, instance: str, token: int) -> None:
         """Assert that a crash was rightly counted for the task that a subworker held."""
