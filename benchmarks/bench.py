@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from benchmarks import chart, report, targets, verdict
+from benchmarks.delayed import measure_delayed
 from benchmarks.depth import measure_depth
 from benchmarks.floor import measure_floor
 from benchmarks.latency import at_rate, many_clients, one_at_a_time
@@ -90,6 +91,7 @@ async def measure_all(folder: Path, runs: int, depths: list[int]) -> dict[str, A
     ]
     figures["import_ms"] = import_ms()
     figures["start_s"] = await asyncio.to_thread(start_to_first_task_s, folder)
+    figures["delayed"] = await measure_delayed(folder)
     figures["depths"] = [await measure_depth(folder, tasks) for tasks in depths]
     return figures
 

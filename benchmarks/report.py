@@ -60,6 +60,7 @@ def to_markdown(figures: dict[str, Any]) -> str:
             f"control-plane` to the first result in hand {figures['start_s']:.2f} s.",
             "A long queue (durability full):",
             _depths(figures),
+            _delayed(figures["delayed"]),
         ]
     )
 
@@ -138,6 +139,16 @@ def _scaling(figures: dict[str, Any]) -> str:
             [str(found["producers"]), str(found["subworkers"]), f"{found['per_s']:,.0f}"]
             for found in figures["scaling"]
         ],
+    )
+
+
+def _delayed(found: dict[str, Any]) -> str:
+    return (
+        f"Of {found['due_at_once']:,} tasks with one `eta`, a quarter of each priority, the last "
+        f"starts {found['all_started_s']:.1f} s after it, "
+        f"{found['out_of_priority_share']:.2%} of them before one of a higher priority and "
+        f"{found['before_their_time']:,} before their time. With {found['scheduled']:,} tasks "
+        f"scheduled for later the control plane has {found['scheduled_rss_mb']:.0f} MB."
     )
 
 

@@ -17,7 +17,27 @@ _DEEP = 1_000_000
 
 def judge(figures: dict[str, Any]) -> list[Verdict]:
     """Return every figure of which something is asked, in the order of the report."""
-    return [*_rates(figures), *_latencies(figures), *_start(figures), *_queued(figures)]
+    return [
+        *_rates(figures),
+        *_latencies(figures),
+        *_start(figures),
+        *_queued(figures),
+        *_delayed(figures["delayed"]),
+    ]
+
+
+def _delayed(found: dict[str, Any]) -> list[Verdict]:
+    at_once = f"{found['due_at_once']:,} due at once"
+    return [
+        Verdict(f"{at_once}: all have started, s", "≤", 10, found["all_started_s"]),
+        Verdict(f"{at_once}: share out of priority", "≤", 0.01, found["out_of_priority_share"]),
+        Verdict(
+            f"control plane MB, {found['scheduled']:,} scheduled",
+            "<",
+            100,
+            found["scheduled_rss_mb"],
+        ),
+    ]
 
 
 def _rates(figures: dict[str, Any]) -> list[Verdict]:

@@ -45,6 +45,14 @@ def figures(**changes: Any) -> dict[str, Any]:
         "import_ms": 60.0,
         "start_s": 0.3,
         "depths": [depth(1_000_000), depth(10_000_000)],
+        "delayed": {
+            "due_at_once": 100_000,
+            "all_started_s": 10.0,
+            "before_their_time": 0,
+            "out_of_priority_share": 0.01,
+            "scheduled": 1_000_000,
+            "scheduled_rss_mb": 99.9,
+        },
         **changes,
     }
 
