@@ -160,7 +160,10 @@ def set_(
     ] = 1.0,
     **given: Unpack[LimitOf],
 ) -> None:
-    """Set a limit, in place of the one that holds; what runs already counts."""
+    """Set a limit, in place of the one that holds; what runs already counts.
+
+    It replaces the whole of it: what isn't given isn't limited any more, or weighs 1.
+    """
     with exiting(prints=True):
         from fastqueue.cli.queue_commands import run_set_limit
 

@@ -57,7 +57,7 @@ class OfferedTask:
         validates: whether calls are checked.
     """
 
-    __slots__ = ("_encoded", "_signatures", "name", "queue")
+    __slots__ = ("_encoded", "_signatures", "fewest", "most", "name", "queue")
 
     def __init__(self, offers: Sequence[Offer], *, validates: bool) -> None:
         self.name = offers[0].name
@@ -65,6 +65,9 @@ class OfferedTask:
         self.queue = next((offer.queue for offer in reversed(offers) if offer.queue), "")
         self._encoded = [offer.signature for offer in offers] if validates else []
         self._signatures: list[Signature] | None = None
+        # So many positional arguments alone are right for certain: the most usual call, and the
+        # quickest to check. None are, before the first call.
+        self.fewest, self.most = 0, -1
 
     def signatures(self) -> list[Signature]:
         """Return its signatures, none if one of them is unknown: that one may take anything."""
@@ -72,6 +75,8 @@ class OfferedTask:
             decoded = [decode_signature(encoded) for encoded in self._encoded]
             known = [signature for signature in decoded if signature is not None]
             self._signatures = known if len(known) == len(decoded) else []
+            if self._signatures:
+                self.fewest, self.most = self._signatures[-1].certain
         return self._signatures
 
     def takes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -146,6 +151,8 @@ class KnownOffers:
             if not self._is_complete and not surely and name not in self._unoffered:
                 raise Doubt(name)
             return ""
+        if not kwargs and offered.fewest <= len(args) <= offered.most:
+            return offered.queue
         if not offered.takes(args, kwargs):
             if surely:
                 raise offered.refusal(args, kwargs)

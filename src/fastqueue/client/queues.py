@@ -164,6 +164,8 @@ class Limits:
     ) -> None:
         """Set a limit, in place of the one that holds; what runs already counts.
 
+        It replaces the whole of it: what isn't given isn't limited any more.
+
         Args:
             task: the task definition that it is of; or
             queue: the queue; or
@@ -181,6 +183,11 @@ class Limits:
         which = limit_id(task=task, queue=queue, fair_key=fair_key, each_key=each_key)
         if weight != 1.0 and which.scope != "key":
             raise ConfigurationError("a weight is of a fair key; queues have theirs by `queues`")
+        if concurrency is None and rate is None and weight == 1.0 and which.scope != "key":
+            raise ConfigurationError(
+                "a limit says nothing without a concurrency or a rate; to have none, remove it, or "
+                "set a high one in place of the definition's"
+            )
         parsed = None if rate is None else parse_rate(rate)
         limit = RunLimit(
             which,

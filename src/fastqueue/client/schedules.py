@@ -40,7 +40,7 @@ __all__ = ["AddOptions", "Schedules", "SyncSchedules"]
 SCHEDULE_ID_LENGTH_MAX = 200
 PREVIEWED_MAX = 1_000
 # A run has no times of its own but how long it may wait.
-_NOT_OF_A_SCHEDULE = ("eta", "countdown")
+_NOT_OF_A_SCHEDULE = ("eta", "countdown", "unique_key", "unique_for", "debounce", "latest_wins")
 
 
 class AddOptions(ScheduleOptions, SubmitOptions, total=False):
@@ -257,7 +257,8 @@ def _run_options(options: AddOptions) -> tuple[float | None, Any]:
     for name in _NOT_OF_A_SCHEDULE:
         if asked.pop(name, None) is not None:
             raise ConfigurationError(
-                f"{name} is for one task; a schedule begins at its start, an aware datetime"
+                f"{name} is for one task; a schedule begins at its start, an aware datetime, and "
+                "has an overlap policy for its runs"
             )
     expires = asked.pop("expires", None)
     if isinstance(expires, datetime):

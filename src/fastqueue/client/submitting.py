@@ -257,6 +257,8 @@ class Submitting(ClientLifecycle):
             )
         offered_queue = connection.offers.check(name, args, kwargs, surely=surely)
         queue = options.queue or queue_of(name_or_task, offered_queue)
+        if options is NO_OPTIONS:
+            return NewTask(new_task_id(), name, rank, self._format_code, payload, callback, queue)
         return NewTask(
             new_task_id(),
             name,

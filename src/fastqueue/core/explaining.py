@@ -7,8 +7,8 @@ Asked for by `inspection`. The reasons, in the order in which they are looked fo
 - `not_due`, `retrying`: it waits for a time.
 - `purged`: its queue is purged, and its turn to be cancelled comes.
 - `paused`: its queue is.
-- `no_subworker`: none is connected that offers its name and serves its queue.
 - `recovering`: the control plane has just started after a crash, and waits for subworkers.
+- `no_subworker`: none is connected that offers its name and serves its queue.
 - `limit`: as many run as may; `holders` are some of those that do.
 - `rate`: as many have begun as may; `opens_in_s` is when the next may.
 - `isolated`: it may have killed subworkers, and waits for an idle one to run alone in.
@@ -43,6 +43,12 @@ def explain_held(state: State, task: Task, now: float) -> Reason:
         who = task.worker.worker_id or task.worker.instance
         if task.cancelling:
             return _reason("cancelling", f"it is being cancelled in subworker {who}", worker_id=who)
+        if not task.worker.session:
+            text = (
+                "it ran in a subworker that isn't connected now; if that doesn't come back in a "
+                "few seconds, it is queued again"
+            )
+            return _reason("running", text, worker_id=who)
         return _reason("running", f"it runs, or is about to, in subworker {who}", worker_id=who)
     key = task.key & SEQUENCE_MASK
     found = _explain_lane(state, task.lane, key, now)
@@ -92,7 +98,8 @@ def _not_due(state: State, stored: StoredTask, at: float) -> Reason:
     else:
         when = f"it isn't due for {due_at - at:,.1f} s"
     if stored.failures:
-        text = f"{when}: it failed {stored.failures} times and is tried again then"
+        times = "once" if stored.failures == 1 else f"{stored.failures} times"
+        text = f"{when}: it failed {times} and is tried again then"
         return _reason("retrying", text, due_at=due_at, failures=stored.failures)
     return _reason("not_due", when, due_at=due_at)
 
@@ -105,11 +112,11 @@ def _explain_lane(state: State, lane: Lane, key: int, now: float) -> Reason | No
     if queue.settings.is_paused:
         text = f"queue {queue.name!r} is paused; `fastqueue queues resume` lets it go on"
         return _reason("paused", text, queue=queue.name)
-    if not state.workers.able(lane.name, lane.queue):
-        return _no_subworker(state, lane)
     if now < state.leases_begin_at:
         text = "the control plane has just started again, and waits for subworkers to come back"
         return _reason("recovering", text)
+    if not state.workers.able(lane.name, lane.queue):
+        return _no_subworker(state, lane)
     for gate in lane.gates:
         if gate.is_full:
             return _full(state, gate)

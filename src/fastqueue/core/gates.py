@@ -163,9 +163,14 @@ class Gates:
                 if gate.full_at > 0:
                     self._full_at[gate.place] = gate.full_at
 
-    def rebuild(self) -> None:
+    def rebuild(self, now: float) -> None:
         """Drop all gates, since the limits have changed; the lanes are to ask for theirs anew."""
         self._full_at.update((g.place, g.full_at) for g in self._gates.values())
+        for place, full_at in self._full_at.items():
+            limit = self.find(place[0])
+            if limit is not None and limit.rate is not None:
+                # What was owed at a lower rate isn't owed at a higher one.
+                self._full_at[place] = min(full_at, now + limit.burst / limit.rate)
         self._gates.clear()
         self._opening.clear()
 

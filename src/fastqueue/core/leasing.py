@@ -68,7 +68,7 @@ def worker_ready(state: State, command: WorkerReady, now: float, decision: Decis
     state.workers.silence_due = min(state.workers.silence_due, now + state.limits.silence_max_s)
     worker.at_most_once = command.at_most_once
     worker.queues = command.queues
-    adopt_defined_limits(state, command, decision)
+    adopt_defined_limits(state, command, now, decision)
     worker.death = None
     held = {lease.task_id: lease for lease in command.held}
     # A lease that it doesn't name never reached it, so the attempt isn't spent.

@@ -165,7 +165,7 @@ def set_run_limit(state: State, command: SetRunLimit, now: float, decision: Deci
         decision.effects.append(RefuseRequest(command.session, command.request, refused))
         return
     gates.set[limit.id] = limit
-    _apply_limits(state)
+    _apply_limits(state, now)
     decision.changes.append(RunLimitSet(limit))
     _answer(command, True, decision)
 
@@ -174,12 +174,14 @@ def remove_run_limit(state: State, command: RemoveRunLimit, now: float, decision
     """Remove a limit that somebody set; what the definition says, if it says any, holds again."""
     removed = state.gates.set.pop(command.id, None)
     if removed is not None:
-        _apply_limits(state)
+        _apply_limits(state, now)
         decision.changes.append(RunLimitRemoved(command.id, is_defined=False))
     _answer(command, removed is not None, decision)
 
 
-def adopt_defined_limits(state: State, command: WorkerReady, decision: Decision) -> None:
+def adopt_defined_limits(
+    state: State, command: WorkerReady, now: float, decision: Decision
+) -> None:
     """Have the limits hold that a subworker's definitions say; the last one that says is right."""
     defined = state.gates.defined
     if not (defined or command.run_limits):
@@ -196,12 +198,12 @@ def adopt_defined_limits(state: State, command: WorkerReady, decision: Decision)
         defined[limit.id] = limit
         decision.changes.append(RunLimitSet(limit))
     if gone or new:
-        _apply_limits(state)
+        _apply_limits(state, now)
 
 
-def _apply_limits(state: State) -> None:
+def _apply_limits(state: State, now: float) -> None:
     """Make the gates anew from the limits, and count what runs."""
-    state.gates.rebuild()
+    state.gates.rebuild(now)
     state.queues.join_gates()
     for worker in state.workers:
         for task in worker.tasks.values():

@@ -44,7 +44,7 @@ class Uniqueness:
         same: pairs of (id submitted, id of the task that it is the same as).
     """
 
-    __slots__ = ("_at", "_command", "_fresh", "_held", "_holders", "_replaced", "same")
+    __slots__ = ("_at", "_command", "_fresh", "_held", "_holders", "_latest", "_replaced", "same")
 
     def __init__(self, command: Submit) -> None:
         self._command = command
@@ -52,6 +52,7 @@ class Uniqueness:
         self._holders = dict(command.holders)
         self._held: dict[tuple[str, str], UniqueHold] = {}
         self._replaced: dict[str, str] = {}
+        self._latest: set[str] = set()
         # Tasks of this very submission that memory doesn't hold, as the store will have them.
         self._fresh: dict[str, StoredTask] = {}
         self.same: list[tuple[str, str]] = []
@@ -65,8 +66,9 @@ class Uniqueness:
         if options.unique_for_s is not None and holder is not None and self._at < holder.until:
             self.same.append((new.task_id, holder.task_id))
             return None
-        if options.debounce_s is not None and options.due_at is None:
-            new = replace(new, options=replace(options, due_at=self._at + options.debounce_s))
+        if options.debounce_s is not None:
+            due_at = max(options.due_at or 0.0, self._at + options.debounce_s)
+            new = replace(new, options=replace(options, due_at=due_at))
         return new
 
     def hold(self, new: NewTask, stored: StoredTask | None = None) -> None:
@@ -80,6 +82,8 @@ class Uniqueness:
         holder = self._holders.get(place)
         if holder is not None and is_alone:
             self._replaced[holder.task_id] = new.task_id
+        if options.latest_wins:
+            self._latest.add(new.task_id)
         if options.unique_for_s is not None:
             until = self._at + options.unique_for_s
         else:
@@ -97,7 +101,6 @@ class Uniqueness:
                 kept_max = state.limits.uniques_max
                 decision.changes.append(UniquesForgotten(self._at, kept_max))
         stored = {**self._command.stored, **self._fresh}
-        latest = {hold.task_id for hold in self._held.values() if hold.is_latest}
         for task_id, by in self._replaced.items():
             cancel_tasks(
                 state,
@@ -107,5 +110,5 @@ class Uniqueness:
                 at=self._at,
                 now=now,
                 decision=decision,
-                even_running=by in latest,
+                even_running=by in self._latest,
             )

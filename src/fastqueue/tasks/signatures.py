@@ -100,6 +100,11 @@ class Signature:
         if any(p.types or (p.is_required and p.kind == _KEYWORD_ONLY) for p in parameters):
             self._most = -1
 
+    @property
+    def certain(self) -> tuple[int, int]:
+        """Return how many positional arguments, and no others, are right whatever they are."""
+        return self._fewest, self._most
+
     def problem(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Problem | None:
         """Return what is wrong with a call, or None if nothing certainly is."""
         count = len(args)

@@ -169,6 +169,16 @@ def test_what_a_definition_says_holds_until_somebody_sets_another_limit() -> Non
     assert len(leases(tick(core))) == 6
 
 
+def test_a_rate_that_is_raised_holds_nobody_to_the_old_one() -> None:
+    core = make_core()
+    set_limit(core, RunLimit(LimitId("task", "add"), None, 1 / 3600))
+    submit(core, task("a"), task("b"))
+    connect(core, 10)
+    assert len(leases(tick(core))) == 1
+    set_limit(core, RunLimit(LimitId("task", "add"), None, 10.0))
+    assert len(leases(tick(core, 0.1))) == 1
+
+
 def test_no_more_limits_are_set_than_the_bound_lets() -> None:
     core = make_core(CoreLimits(run_limits_max=1))
     set_limit(core, PER_SECOND)

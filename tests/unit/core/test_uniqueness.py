@@ -101,7 +101,7 @@ def test_debounced_ones_of_one_submission_leave_the_last() -> None:
 
 def test_a_debounced_one_leaves_alone_what_runs() -> None:
     core = make_core()
-    hold = held(submit(core, task("a", debounce_s=5.0, due_at=0.0)))
+    hold = held(submit(core, task("a", debounce_s=0.0)))
     connect_worker(core)
     assert [lease.task_id for lease in leases(tick(core))] == ["a"]
     decision = submit(core, task("b", debounce_s=5.0), holder=hold)
@@ -117,6 +117,25 @@ def test_the_latest_cancels_the_one_before_it_even_if_that_runs() -> None:
     assert [t.task_id for t in only(second, fx.CancelRunning).tasks] == ["a"]
     third = submit(core, task("c", latest_wins=True), holder=held(second))
     assert [r.task_id for r in only(third, ch.TasksFinished).results] == ["b"]
+
+
+def test_of_many_at_once_the_latest_alone_is_left_even_if_an_older_one_runs() -> None:
+    core = make_core()
+    hold = held(submit(core, task("a", latest_wins=True)))
+    connect_worker(core, capacity=1)
+    assert [lease.task_id for lease in leases(tick(core))] == ["a"]
+    tasks = [task("b", latest_wins=True), task("c", latest_wins=True)]
+    decision = submit(core, *tasks, holder=hold)
+    assert [t.task_id for t in only(decision, fx.CancelRunning).tasks] == ["a"]
+    assert [r.task_id for r in only(decision, ch.TasksFinished).results] == ["b"]
+
+
+def test_an_eta_that_comes_sooner_shortens_no_debounce() -> None:
+    core = make_core()
+    decision = submit(core, task("a", debounce_s=5.0, due_at=990.0))
+    [delayed] = only(decision, ch.TasksDelayed).tasks
+    assert delayed.options is not None
+    assert delayed.options.due_at == 1005.0
 
 
 def test_keys_whose_time_is_over_are_forgotten_now_and_then() -> None:
