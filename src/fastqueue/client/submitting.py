@@ -194,11 +194,14 @@ class Submitting(ClientLifecycle):
         # All are encoded before the first is sent: an argument that can't be leaves nothing behind.
         tasks: list[NewTask] = []
         for call in calls:
-            named = (*take_call_apart(call), parsed, None, asked)
+            task, args, kwargs = take_call_apart(call)
             try:
-                tasks.append(self._new_task(connection, *named))
+                new = self._new_task(connection, task, args, kwargs, parsed, None, asked)
             except Doubt:
-                tasks.append(await self._new_task_asking(connection, *named))
+                new = await self._new_task_asking(
+                    connection, task, args, kwargs, parsed, None, asked
+                )
+            tasks.append(new)
             if len(tasks) % _BATCH_STEP == 0:
                 await asyncio.sleep(0)
         await submit_all(connection.submissions, tasks)
