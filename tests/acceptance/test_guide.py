@@ -45,9 +45,13 @@ async def my_task():
     return "mine"
 
 
+async def my_failing_task(*args, **kwargs):
+    raise TypeError("no good")
+
+
 @pytest.fixture
 async def client(discovered):
-    await discovered.start(registry_of(task_name, my_task))
+    await discovered.start(registry_of(task_name, my_task, my_failing_task))
     async with Client() as client:
         yield client
 
@@ -147,7 +151,7 @@ else:
     ("name", "printed"),
     [
         ("task_name", "Result: [[1, 2], {'keyword_arg': 3}]\n"),
-        ("my_task", "Error: TypeError: my_task() got an unexpected keyword argument"),
+        ("my_failing_task", "Error: TypeError: no good"),
     ],
 )
 async def test_blocking_submission(client, capsys, name, printed):

@@ -146,7 +146,9 @@ async def test_list_without_modules_shows_what_connected_subworkers_offer(site):
     said = await say(site, "list")
     assert (said.code, said.err) == (0, "")
     assert "total(x: int, y: int)" in said.out
-    said = await say(site, "list", "--json")
+    modules = {"FASTQUEUE_TASK_MODULES": "tasks"}
+    assert "tasks.py:" in (await say(site, "list", environment=modules)).out
+    said = await say(site, "list", "--offered", "--json", environment=modules)
     assert json.loads(said.out) == [
         {
             "name": "total",

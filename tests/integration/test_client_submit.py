@@ -136,9 +136,9 @@ async def test_even_an_exit_or_an_interrupt_in_a_task_is_its_failure_only(cluste
     assert (await client.submit_task("add", (1, 2))).result == 3
 
 
-async def test_wrong_arguments_are_the_failure_of_that_task(cluster):
+async def test_wrong_arguments_that_nobody_checks_are_the_failure_of_that_task(cluster):
     await cluster.start(registry_of(add, add_in_a_thread))
-    client = await cluster.client()
+    client = await cluster.client(validate=False)
     for name in ("add", "add_in_a_thread"):
         result = await client.submit_task(name, (1, 2, 3), {"z": 4})
         assert result.status == "failure"

@@ -293,20 +293,25 @@ def stats(as_json: options.Json = False, **given: Unpack[options.ClientOptions])
 @options.settings_as_options
 def list_(
     task_modules: options.TaskModules = None,
+    offered: Annotated[
+        bool, typer.Option("--offered", help="Ask the control plane, whatever modules are set.")
+    ] = False,
     as_json: options.Json = False,
     **given: Unpack[options.ClientOptions],
 ) -> None:
     """Show the tasks that can run: what connected subworkers offer, or what modules define.
 
-    With --task-modules it shows the tasks of those modules, and no control plane is needed. Else
-    the control plane is asked: for each task its queue, its signature and how many subworkers offer
-    it. Different versions of one task are a line each.
+    With --task-modules, or where the settings name modules, it shows the tasks of those, and no
+    control plane is needed. Without, or with --offered, the control plane is asked: for each task
+    its queue, its signature and how many subworkers offer it. Different versions of one task are a
+    line each.
     """
     with exiting(prints=True):
-        from fastqueue.cli.list_command import run_list, run_list_offered
+        from fastqueue.cli.list_command import modules_of, run_list, run_list_offered
 
-        if task_modules is None:
-            code = run_list_offered(given, as_json=as_json)
+        modules = [] if offered else modules_of(task_modules)
+        if modules:
+            code = run_list(modules, as_json=as_json, log_level=given.get("log_level"))
         else:
-            code = run_list(task_modules, as_json=as_json, log_level=given.get("log_level"))
+            code = run_list_offered(given, as_json=as_json)
     raise typer.Exit(code)

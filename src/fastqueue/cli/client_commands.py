@@ -87,8 +87,6 @@ def run_submit(
         except TaskTimeout:
             if as_json:
                 await _show_submitted(client, task_id, asked)
-            if why := client.why_waits(task_name):
-                say(why)
             raise
         return show_outcome(result, as_json=as_json)
 

@@ -16,7 +16,6 @@ from fastqueue.cli.asking import ask
 from fastqueue.cli.exit_codes import DONE, say
 from fastqueue.cli.logs import configure_logs
 from fastqueue.config import DISCOVERY_ADDRESS, ClientSettings, SubworkerSettings
-from fastqueue.errors import ConfigurationError
 from fastqueue.tasks.loading import load_task_modules
 from fastqueue.tasks.registry import TaskRegistry
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from fastqueue import Client
     from fastqueue.cli.logs import LogLevel
 
-__all__ = ["run_list", "run_list_offered"]
+__all__ = ["modules_of", "run_list", "run_list_offered"]
 
 _OFFERED_COLUMNS = ("name", "queue", "signature", "subworkers")
 
@@ -51,22 +50,21 @@ def run_list_offered(given: Mapping[str, Any], *, as_json: bool) -> int:
     return ask(given, show)
 
 
-def run_list(
-    task_modules: Sequence[str] | None, *, as_json: bool, log_level: LogLevel | None
-) -> int:
+def modules_of(task_modules: Sequence[str] | None) -> Sequence[str]:
+    """Return the modules that are given, or else set; none if there are none."""
+    settings = SubworkerSettings.resolve(
+        task_modules=task_modules, discovery_address=DISCOVERY_ADDRESS, processes=1
+    )
+    return split_modules(settings.task_modules)
+
+
+def run_list(modules: Sequence[str], *, as_json: bool, log_level: LogLevel | None) -> int:
     """Show the task definitions of some modules.
 
     Raises:
         TaskImportError: a module doesn't import.
-        ConfigurationError: no module is named.
     """
     configure_logs(ClientSettings.resolve(log_level=log_level).log_level)
-    settings = SubworkerSettings.resolve(
-        task_modules=task_modules, discovery_address=DISCOVERY_ADDRESS, processes=1
-    )
-    modules = split_modules(settings.task_modules)
-    if not modules:
-        raise ConfigurationError("name the modules that define the tasks with --task-modules")
     # What the modules print isn't what was asked for.
     with contextlib.redirect_stdout(sys.stderr):
         definitions = list(load_task_modules(modules, TaskRegistry()))
