@@ -69,6 +69,7 @@ def test_the_histories_reach_what_they_are_meant_to_reach() -> None:
         seen["pushed"] += world.pushed
         seen["silenced"] += world.silenced
         seen["refused for room"] += world.refused_for_room
+        seen["refused unoffered"] += world.refused_unoffered
         seen["recorded while short"] += world.recorded_while_short
         seen["due"] += world.waits.due
         seen["expired"] += world.waits.expired

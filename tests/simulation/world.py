@@ -291,10 +291,19 @@ class World(Happenings):
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
         self._check_recorded(self.store.find_results(list(self.store._tables.results)))
         self._check_subworkers()
+        self._check_told()
         for command, _ in self.engine._inbox:
             if isinstance(command, cmd.Loaded):
                 ready = len(self.engine.core.state.lanes.by_id[command.lane_id].ready)
                 assert ready + len(command.tasks) <= LIMITS.window_max, "a refill is too large"
+
+    def _check_told(self) -> None:
+        """Assert that every client that asked to be told what is offered was, if it reads."""
+        listeners = self.engine.core.state.workers.offers.listeners
+        for client in self.clients:
+            if client.offered is None and client.session in listeners:
+                told = any(isinstance(_to_client(body), msg.Offered) for body in client.inbound)
+                assert told or self.engine.answers.owes(client.session), "a client isn't told"
 
     def _note_runs(self) -> None:
         """Check what schedules did; what they have submitted is acknowledged as any other task."""
@@ -458,6 +467,8 @@ class World(Happenings):
                 for refusal in message.refused:
                     if refusal.code == "disk_full":
                         self.refused_for_room += 1
+                    is_offered = refusal.task_id.startswith(NAMES[3])
+                    assert refusal.code != "not_offered" or not is_offered, "one offers it"
                     self.refused_unoffered += refusal.code == "not_offered"
                 self.check_same(message.same, self.submitted)
                 same = {task_id for task_id, _ in message.same}
@@ -589,6 +600,7 @@ class World(Happenings):
                 self._replace_connection(peer)
             self._receive(peer, len(peer.inbound))
         self.end_control(self.clients[0].session)
+        self._submit_what_is_offered(self.clients[0])
         self.engine.wake()
         for subworker in self.subworkers:
             if not subworker.is_stopped:
@@ -607,6 +619,14 @@ class World(Happenings):
                 return
             self._wait_until_due()
         raise AssertionError(f"{live} tasks, {state.outbox.owed} callbacks never end")
+
+    def _submit_what_is_offered(self, client: SimulatedClient) -> None:
+        """Require a subworker of a task that one offers since just now."""
+        name = NAMES[3]
+        task_id = f"{name}-{self.last_id}"
+        new = NewTask(task_id, name, 0, 0, task_id.encode(), require_worker=True)
+        client.submitted[new.task_id] = self.submitted[new.task_id] = new
+        self._send_submission(client, [new])
 
     def _let_all_be_due(self) -> None:
         """Set the wall clock so that what waits is due soon, if it isn't."""
