@@ -43,8 +43,11 @@ class Controlling:
 
     def begin_controlling(self) -> None:
         self.begun_at = defaultdict(list)
-        self.limits_seen: dict[LimitId, RunLimit] = {}
+        self.limits_seen: dict[tuple[LimitId, str], RunLimit] = {}
         self.epoch_seen = 0
+        # Purges that were under way, and whether there was no room for a lane meanwhile.
+        self.purging: dict[str, int] = {}
+        self.was_crowded = False
         # Ids that were said to be the same as another; and how often a replaced one was seen.
         self.merged: set[str] = set()
         self.replaced = 0
@@ -145,6 +148,21 @@ class Controlling:
             (row[2].error or "").startswith("Replaced") for row in store._tables.results.values()
         )
 
+    def check_purges(self, core: Core, store: MemoryStore) -> None:
+        """Assert that a purge that has ended has left nothing waiting that was there before it."""
+        state, delayed = core.state, store._tables.delayed
+        assert state.purges == store._tables.purges
+        for name, last in state.purges.items():
+            assert last <= state.last_sequence, f"what comes to {name} later would be purged too"
+        is_crowded = len(state.lanes.by_id) >= state.limits.lanes_max
+        for name, last in self.purging.items():
+            if name not in state.purges:
+                left = [key for key, due in delayed.items() if due[1] == name and key <= last]
+                # One that waits for a time can't be ended without a lane.
+                assert not left or is_crowded or self.was_crowded, "a purge has left something"
+        self.was_crowded = is_crowded or (self.was_crowded and bool(state.purges))
+        self.purging = dict(state.purges)
+
     def end_control(self, session: int) -> None:
         """Let everything go on, so that all can come to its end."""
         for name in QUEUES:
@@ -176,20 +194,15 @@ class Controlling:
             for gate in task.lane.gates:
                 if gate.limit.rate is not None:
                     self.begun_at[gate.place].append(self.now)
-        if self._have_limits_changed():
-            self.begun_at.clear()
         for place, times in self.begun_at.items():
             limit = gates[place].limit
-            assert limit.rate is not None
+            if self.limits_seen.setdefault(place, limit) != limit or limit.rate is None:
+                self.limits_seen[place] = limit
+                times.clear()
+                continue
             for first, begun in enumerate(times):
                 allowed = limit.burst + (times[-1] - begun) * limit.rate
                 assert len(times) - first <= allowed + 1e-6, "more begin than a rate lets"
-
-    def _have_limits_changed(self) -> bool:
-        now = self.engine.core.state.gates.effective
-        has_changed = now != self.limits_seen
-        self.limits_seen = now
-        return has_changed
 
 
 def _is_of_now(state: State, task: Task) -> bool:
@@ -248,11 +261,3 @@ def _places(lane: Lane, state: State) -> list[tuple[LimitId, str]]:
             (LimitId("queue", lane.queue, is_each=True), key),
         ]
     return places
-
-
-def check_purges(core: Core, store: MemoryStore) -> None:
-    """Assert that a purge that has ended has left nothing waiting that was there before it."""
-    state = core.state
-    assert state.purges == store._tables.purges
-    for name, last in state.purges.items():
-        assert last <= state.last_sequence, f"what comes to {name} later would be purged too"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tests.simulation.batches import WitnessedStore
 from tests.simulation.checkpoints import Checkpoints
-from tests.simulation.controlling import QUEUES, check_purges
+from tests.simulation.controlling import QUEUES
 from tests.simulation.happenings import (
     AT_MOST_ONCE,
     DEFINED,
@@ -286,7 +286,7 @@ class World(Happenings):
         assert cached <= self.store._tables.tasks.keys(), "payloads are kept that nobody will take"
         self.check_control(set(tokens.values()), is_same_core=self.engine.core is core)
         self.check_unique(self.store, self.submitted)
-        check_purges(self.engine.core, self.store)
+        self.check_purges(self.engine.core, self.store)
         if self.engine.core is core:
             check_new_leases(core, set(tokens.values()), self.now, self.quiet_until)
         self._check_recorded(self.store.find_results(list(self.store._tables.results)))
