@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 CUTS = int(os.environ.get("POWER_CUTS", "40"))
 TRANSACTIONS = 25
 # A history makes about this many changes and syncs; past its end, power is cut at rest.
-CALLS = 900
+CALLS = 980
 # A store has been made and opened by then; what fails before is a start that fails.
-OPENED_CALLS = 120
+OPENED_CALLS = 200
 
 
 @dataclass
