@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,7 +43,8 @@ class Completion:
         # What isn't handed out; a task whose result was known when it was added has no waiter.
         self._waiters: dict[str, Waiter | None] = {}
         # What is finished, and None for whatever else `next` is to return for.
-        self._finished: asyncio.Queue[tuple[str, Result | None] | None] = asyncio.Queue()
+        self._finished: deque[tuple[str, Result | None] | None] = deque()
+        self._is_there = asyncio.Event()
         self._foreign: list[str] = []
 
     def __len__(self) -> int:
@@ -61,9 +63,9 @@ class Completion:
         known = results.get(task_id)
         if known is not None and not isinstance(known, TaskStatus):
             self._waiters[task_id] = None
-            self._finished.put_nowait((task_id, known))
+            self._put((task_id, known))
             return
-        is_possible = is_possible_id(task_id)
+        is_possible = known is not None or is_possible_id(task_id)
         waiter = self._waiters[task_id] = results.wait(task_id)
         waiter.add_done_callback(lambda w: self._finish(task_id, w))
         if not is_possible:
@@ -76,11 +78,15 @@ class Completion:
             return
         # One that failed raises in `next`, when its turn comes.
         failed = waiter.exception() is not None
-        self._finished.put_nowait((task_id, None if failed else waiter.result()))
+        self._put((task_id, None if failed else waiter.result()))
+
+    def _put(self, entry: tuple[str, Result | None] | None) -> None:
+        self._finished.append(entry)
+        self._is_there.set()
 
     def interrupt(self, _: object = None) -> None:
         """Let `next` return None, once."""
-        self._finished.put_nowait(None)
+        self._put(None)
 
     async def next(self) -> TaskResult | None:
         """Return the next result; None if it was interrupted.
@@ -90,14 +96,14 @@ class Completion:
             ResultExpired: a task is unknown, or its result is evicted.
             ClientStateError: the client was stopped.
         """
-        if self._foreign and self._finished.empty():
+        # Mostly without a timer: results come many at a time.
+        if not self._finished and self._foreign:
             foreign, self._foreign = self._foreign, []
             await self._within_time(self._connection.watch(foreign))
-        if self._finished.empty():
-            entry = await self._within_time(self._finished.get())
-        else:
-            # Without a timer: results come many at a time.
-            entry = self._finished.get_nowait()
+        while not self._finished:
+            self._is_there.clear()
+            await self._within_time(self._is_there.wait())
+        entry = self._finished.popleft()
         if entry is None:
             return None
         task_id, outcome = entry
@@ -145,14 +151,23 @@ async def iterate_completed(
 ) -> AsyncIterator[TaskResult]:
     """Yield each task's result as it is there; see `Client.as_completed`."""
     waits = Completion(connection, timeout)
-    at_once: float = window
     if isinstance(task_ids, Collection):
-        task_ids, at_once = dict.fromkeys(task_ids), float("inf")
+        # All of them are waited for at once, and nothing is read meanwhile.
+        try:
+            for task_id in task_ids:
+                waits.add(task_id)
+            while waits:
+                result = await waits.next()
+                assert result is not None
+                yield result
+        finally:
+            waits.close()
+        return
     source = Source(task_ids)
     asked: Any = None
     try:
         while True:
-            while len(waits) < at_once and not source.is_over:
+            while len(waits) < window and not source.is_over:
                 if (waiting := source.ask()) is not None:
                     if waiting is not asked:
                         waiting.add_done_callback(waits.interrupt)
