@@ -139,10 +139,13 @@ class UniquesHeld:
 
 @dataclass(frozen=True, slots=True)
 class UniquesForgotten:
-    """Unique keys are held no longer: whose time is over, and past `kept_max` the first to end."""
+    """Unique keys are held no longer: whose time is over, and past `kept_max` the first to end.
+
+    None is any number: they aren't counted.
+    """
 
     at: float
-    kept_max: int
+    kept_max: int | None
 
 
 @dataclass(frozen=True, slots=True)

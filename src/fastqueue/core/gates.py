@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "Gates"]
 
 _Place = tuple[LimitId, str]
+# Buckets that are kept without a gate before it is looked which of them are full.
+_KEPT_MAX = 10_000
 
 
 class Gate:
@@ -90,7 +92,9 @@ class Gates:
         # What subworkers said of their definitions, and what somebody set, which comes first.
         self.defined = {one.id: one for one in limits if one.is_defined}
         self.set = {one.id: one for one in limits if not one.is_defined}
+        # Of buckets without a gate; past `_kept_max` of them those that are full are forgotten.
         self._full_at: dict[_Place, float] = {}
+        self._kept_max = _KEPT_MAX
         for mark in marks:
             limit = self.find(mark.limit)
             if limit is not None and limit.rate is not None and mark.full_at > 0:
@@ -174,7 +178,7 @@ class Gates:
         self._gates.clear()
         self._opening.clear()
 
-    def forget_full(self, now: float) -> None:
+    def _forget_full(self, now: float) -> None:
         """Forget buckets that are full by now and that no gate draws from."""
         self._full_at = {place: at for place, at in self._full_at.items() if at > now}
 
@@ -200,6 +204,9 @@ class Gates:
 
     def take_drawn(self, now: float, at: float) -> list[RateMark]:
         """Return when the buckets are full that were drawn from, by the wall clock."""
+        if len(self._full_at) > self._kept_max:
+            self._forget_full(now)
+            self._kept_max = max(_KEPT_MAX, 2 * len(self._full_at))
         drawn, self._drawn = self._drawn, {}
         return [RateMark(*gate.place, at + (gate.full_at - now)) for gate in drawn.values()]
 

@@ -158,7 +158,7 @@ class State:
         marks = (last for _, last in snapshot.purges)
         self.last_sequence = max(snapshot.last_sequence, *marks, 0)
         self.last_lease = 0
-        # How many unique keys were taken since the store last forgot those that are over.
+        # How many unique keys were taken since the start.
         self.uniques_held = 0
         self.young_tombstones, self.old_tombstones = snapshot.tombstones
         self.stale_outcomes = 0

@@ -33,8 +33,10 @@ __all__ = ["Uniqueness"]
 # How long a key is held for `latest_wins` and `debounce`, from when the task is due: for as long as
 # its task may wait and run. A task that takes longer isn't cancelled by the next.
 _HELD_S = 7 * 86_400.0
-# After so many keys were taken, those whose time is over are forgotten.
+# After so many keys were taken, those whose time is over are forgotten, which is cheap; and after
+# so many it is seen that there aren't too many, for which all of them are counted.
 _FORGET_EVERY = 1_000
+_COUNT_EVERY = 100_000
 
 
 class Uniqueness:
@@ -95,10 +97,10 @@ class Uniqueness:
         """Turn it into changes, once the submission's tasks are stored; cancel the replaced."""
         if self._held:
             decision.changes.append(UniquesHeld(list(self._held.values())))
-            state.uniques_held += len(self._held)
-            if state.uniques_held >= _FORGET_EVERY:
-                state.uniques_held = 0
-                kept_max = state.limits.uniques_max
+            before, state.uniques_held = state.uniques_held, state.uniques_held + len(self._held)
+            if before // _FORGET_EVERY != state.uniques_held // _FORGET_EVERY:
+                is_counted = before // _COUNT_EVERY != state.uniques_held // _COUNT_EVERY
+                kept_max = state.limits.uniques_max if is_counted else None
                 decision.changes.append(UniquesForgotten(self._at, kept_max))
         stored = {**self._command.stored, **self._fresh}
         for task_id, by in self._replaced.items():

@@ -275,6 +275,14 @@ class Runtime:
             return True
         held, tasks = self.held.by_id.values(), self.running.tasks
         unfinished = [lease for lease in held if lease.token in tasks]
+        if not unfinished:
+            logger.warning(
+                "all tasks have ended, but no control plane took the results of %d of them within "
+                "%g s: to it they are lost",
+                len(self.held.by_id),
+                grace_s,
+            )
+            return True
         logger.warning(
             "%d tasks didn't end within %g s and are given back: %s",
             len(unfinished),

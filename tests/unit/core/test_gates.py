@@ -179,6 +179,17 @@ def test_a_rate_that_is_raised_holds_nobody_to_the_old_one() -> None:
     assert len(leases(tick(core, 0.1))) == 1
 
 
+def test_full_buckets_of_keys_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastqueue.core.gates._KEPT_MAX", 5)
+    core = make_core(CoreLimits(lanes_idle_max=2))
+    set_limit(core, RunLimit(LimitId("task", "add", is_each=True), None, 1000.0))
+    connect(core, 10)
+    for n in range(100):
+        submit(core, task(str(n), key=f"k{n}"))
+        succeed(core, *leases(tick(core, float(n))), now=float(n))
+    assert len(core.state.gates._full_at) < 30
+
+
 def test_no_more_limits_are_set_than_the_bound_lets() -> None:
     core = make_core(CoreLimits(run_limits_max=1))
     set_limit(core, PER_SECOND)

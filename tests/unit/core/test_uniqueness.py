@@ -145,4 +145,4 @@ def test_keys_whose_time_is_over_are_forgotten_now_and_then() -> None:
         for n in range(1_000)
     ]
     decision = core.apply(cmd.Submit(1, 1, "c", 1000.0, tasks), 0.0)
-    assert only(decision, ch.UniquesForgotten).at == 1000.0
+    assert only(decision, ch.UniquesForgotten) == ch.UniquesForgotten(1000.0, None)

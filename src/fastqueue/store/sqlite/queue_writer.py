@@ -72,7 +72,8 @@ class QueueWriter:
 
     def _forget_uniques(self, change: ch.UniquesForgotten) -> None:
         self._execute(sql.FORGET_UNIQUES, (change.at,))
-        self._execute(sql.TRIM_UNIQUES, (change.kept_max,))
+        if change.kept_max is not None:
+            self._execute(sql.TRIM_UNIQUES, (change.kept_max,))
 
 
 def read_queues(connection: apsw.Connection, wall_now: float) -> dict[str, Any]:
